@@ -1,0 +1,327 @@
+"""A link: one authenticated connection, frames in both directions, requests and their replies.
+
+    socket --> reader (the greenlet in run) --> notices: handled at once; requests: a greenlet each
+                                            --> replies: wake their caller
+    call, notify, reply --> queue (bounded in bytes) --> writer (the only one that writes) --> socket
+
+Rules for editors: a reader never waits for a handler and gives the hub a turn after each chunk; a peer that does not
+read loses its link when its queue is full; `call` raises Refused, LinkLost or NoReply and never gevent.Timeout.
+"""
+
+import dataclasses
+import itertools
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from agent import messages, wire
+from agent.dispatch import Table
+from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, WireError
+
+log = logging.getLogger("agent.link")
+
+READ_BYTES = 256 * 1024
+QUEUE_BYTES = 32 * 1024 * 1024
+HEARTBEAT_S = 5.0
+SILENCE_S = 15.0
+MAX_HANDLERS = 512  # requests of one peer under way at once
+FLUSH_S = 2.0
+DEFAULT_WAIT_S = 60.0  # for a request that does not say how long its asker waits
+
+# Shared by all links of this program and begun at random: a late reply on a new link finds no caller.
+_seq = itertools.count(random.randrange(wire.MAX_SEQ))
+
+
+@dataclass(slots=True)
+class Peer:
+    """Who speaks, as the far end of a link proved it or as a relay vouches for it (then `dst` leads back to it).
+
+    `deadline` (monotonic) is that of the request in hand.
+    """
+
+    role: str
+    name: str
+    address: str
+    link: "Link"
+    version: str = ""
+    incarnation: int = 0
+    dst: bytes = b""
+    deadline: float = 0.0
+    since_at: float = field(default_factory=time.time)
+
+    def left_s(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    def notify(self, message: Any) -> bool:
+        return self.link.notify(message, self.dst)
+
+
+@dataclass(slots=True)
+class _Call:
+    result: AsyncResult
+    dst: bytes
+
+
+class Link:
+    """One connection after login. `run` reads until the link ends and returns why."""
+
+    def __init__(
+        self,
+        sock: Any,
+        *,
+        local: bytes,
+        role: str,
+        name: str,
+        address: str,
+        version: str = "",
+        incarnation: int = 0,
+        table: Table,
+        state: Any,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self.peer = Peer(role, name, address, self, version, incarnation)
+        self.local = local
+        self.table = table
+        self.state = state
+        self.farewell: messages.Goodbye | None = None
+        self.closed_why = ""
+        self.heard_at = time.monotonic()
+        self.queued_bytes = 0
+        self._sent_at = 0.0
+        self._queue_bytes = queue_bytes
+        self._sock = sock
+        self._decoder = wire.Decoder()
+        self._out: list[bytes] = []
+        self._wake = Event()
+        self._woken = False
+        self._drained = Event()
+        self._drained.set()
+        self._calls: dict[int, _Call] = {}
+        self._handlers = 0
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def __str__(self) -> str:
+        return f"{self.peer.role} {self.peer.name} at {self.peer.address}"
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Read and dispatch until the link ends; returns the reason. The caller's greenlet is the reader."""
+        self._greenlets = [gevent.spawn(self._write), gevent.spawn(self._beat)]
+        why = ""
+        try:
+            while not self.closed_why:
+                data = self._sock.recv(READ_BYTES)
+                if not data:
+                    why = "closed by the other side"
+                    break
+                self.heard_at = time.monotonic()
+                self.consume(data)
+                gevent.sleep(0)
+        except WireError as error:
+            why = f"protocol error: {error}"
+            log.warning("link to %s: %s", self, why)
+        except OSError as error:
+            why = f"connection failed: {error.strerror or error}"
+        finally:
+            self.close(why)
+        return self.closed_why
+
+    def close(self, why: str) -> None:
+        """End the link now; callers in wait get LinkLost. The first reason given stays."""
+        if self.closed_why:
+            return
+        if self.farewell is not None:
+            why = self.farewell.text
+        self.closed_why = why or "closed"
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.result.set_exception(
+                LinkLost(f"link to {self} was lost ({self.closed_why}) before the reply came: outcome unknown")
+            )
+        current = gevent.getcurrent()
+        for greenlet in self._greenlets:
+            if greenlet is not current:
+                greenlet.kill(block=False)
+        self._drained.set()
+        try:
+            self._sock.shutdown(2)
+        except OSError:
+            log.debug("link to %s: was down already", self)
+        self._sock.close()
+
+    def goodbye(self, text: str, code: str = "") -> None:
+        """Say why, let the queue run empty for a short while, close."""
+        if not self.closed_why:
+            self.notify(messages.Goodbye(text, code))
+            self._drained.wait(FLUSH_S)
+            self.close(text)
+
+    def _beat(self) -> None:
+        while True:
+            gevent.sleep(HEARTBEAT_S)
+            silent_s = time.monotonic() - self.heard_at
+            if silent_s > SILENCE_S:
+                self.close(f"silent for {silent_s:.0f} s")
+                return
+            if time.monotonic() - self._sent_at >= HEARTBEAT_S * 0.9:
+                self.notify(messages.Ping())
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    def push(self, frame: bytes) -> bool:
+        """Queue whole frames as they are; False when the link is closed, or is now because its queue was full."""
+        if self.closed_why:
+            return False
+        if self.queued_bytes + len(frame) > self._queue_bytes:
+            log.warning("link to %s: dropped, %d bytes were waiting to be read by it", self, self.queued_bytes)
+            self.close(f"{self.queued_bytes} bytes were waiting and were not read")
+            return False
+        self.queued_bytes += len(frame)
+        self._out.append(frame)
+        if not self._woken:
+            self._woken = True
+            self._drained.clear()
+            self._wake.set()
+        return True
+
+    def _write(self) -> None:
+        try:
+            while True:
+                self._wake.wait()
+                self._wake.clear()
+                while self._out:
+                    chunks, self._out = self._out, []
+                    data = b"".join(chunks)
+                    self._sock.sendall(data)
+                    self.queued_bytes -= len(data)
+                self._woken = False
+                self._sent_at = time.monotonic()
+                self._drained.set()
+        except OSError as error:
+            self.close(f"connection failed: {error.strerror or error}")
+
+    def notify(self, message: Any, dst: bytes = b"") -> bool:
+        return self.push(wire.pack(wire.NOTICE, 0, dst, self.local, messages.encode(message)))
+
+    def call(self, message: Any, timeout_s: float, dst: bytes = b"") -> Any:
+        """Ask and wait for the reply. Raises Refused (the peer or a hop said no), LinkLost, NoReply."""
+        seq = next(_seq) & wire.MAX_SEQ
+        call = _Call(AsyncResult(), dst)
+        self._calls[seq] = call
+        try:
+            if not self.push(wire.pack(wire.REQUEST, seq, dst, self.local, messages.encode(message, timeout_s))):
+                raise Refused("unreachable", f"link to {self} is closed ({self.closed_why}): nothing was sent")
+            expired = gevent.Timeout(timeout_s)
+            expired.start()
+            try:
+                return call.result.get()
+            except gevent.Timeout as timeout:
+                if timeout is not expired:
+                    raise
+                whom = dst.decode() if dst else str(self)
+                raise NoReply(f"no reply from {whom} within {timeout_s:.0f} s: outcome unknown") from None
+            finally:
+                expired.close()
+        finally:
+            self._calls.pop(seq, None)
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def consume(self, data: bytes) -> None:
+        """Take bytes from the peer; a relay overrides this. Raises WireError."""
+        for frame in self._decoder.feed(data):
+            self.receive(frame)
+
+    def receive(self, frame: wire.Frame) -> None:
+        """A frame that is for us. Raises WireError when the peer breaks the protocol."""
+        mine = self.peer
+        if frame.src and frame.src != mine.name.encode() and mine.role != "router":
+            raise WireError(f"a frame in the name of {frame.src!r} came over the link of {self}")
+        if frame.dst and frame.dst != self.local:
+            raise WireError(f"a frame for {frame.dst!r} came to {self.local!r}, which relays nothing")
+        if frame.kind == wire.REQUEST:
+            self._receive_request(frame)
+        elif frame.kind == wire.NOTICE:
+            self._receive_notice(frame)
+        else:
+            self._receive_answer(frame)
+
+    def _receive_answer(self, frame: wire.Frame) -> None:
+        call = self._calls.get(frame.seq)
+        if call is None or (frame.src and frame.src != (call.dst or self.peer.name.encode())):
+            log.info("link to %s: a late or foreign reply (seq %d from %r) was dropped", self, frame.seq, frame.src)
+            return
+        try:
+            message, _left_s = messages.decode(frame.body)
+        except AgentError as error:
+            call.result.set_exception(Refused("internal", f"a reply that cannot be read: {error}"))
+            return
+        if isinstance(message, messages.Error):
+            call.result.set_exception(Refused(message.code, message.text))
+        else:
+            call.result.set(message)
+
+    def _receive_notice(self, frame: wire.Frame) -> None:
+        peer = self._peer_of(frame)
+        try:
+            message, _left_s = messages.decode(frame.body)
+            self.table.find(message, peer.role)(self.state, peer, message)
+        except AgentError as error:
+            log.warning("notice from %s: %s", self, error)
+        except Exception:
+            log.exception("notice from %s: a bug", self)
+
+    def _receive_request(self, frame: wire.Frame) -> None:
+        if self._handlers >= MAX_HANDLERS:
+            self._answer(frame, wire.ERROR, messages.Error("too_many", f"more than {MAX_HANDLERS} requests under way"))
+            return
+        self._handlers += 1
+        gevent.spawn(self._handle, frame)
+
+    def _handle(self, frame: wire.Frame) -> None:
+        try:
+            kind, reply = wire.REPLY, self._reply_to(frame)
+        except Refused as error:
+            kind, reply = wire.ERROR, messages.Error(error.code, str(error))
+        finally:
+            self._handlers -= 1
+        self._answer(frame, kind, reply)
+
+    def _reply_to(self, frame: wire.Frame) -> Any:
+        """What the handler returns. Raises Refused, whatever went wrong: a bug stays in our log."""
+        try:
+            message, left_s = messages.decode(frame.body)
+            peer = self._peer_of(frame)
+            peer.deadline = time.monotonic() + (DEFAULT_WAIT_S if left_s is None else min(left_s, 24 * 3600.0))
+            reply = self.table.find(message, peer.role)(self.state, peer, message)
+            if type(reply) is not messages.REPLY_OF.get(type(message)):
+                raise TypeError(f"the handler of {type(message).__name__} returned {type(reply).__name__}")
+            return reply
+        except Refused:
+            raise
+        except StoreDown as error:
+            raise Refused("unavailable", str(error)) from None
+        except AgentError as error:
+            raise Refused("bad_request", str(error)) from None
+        except Exception:
+            log.exception("request from %s: a bug", self)
+            raise Refused("internal", f"internal error in {self.local.decode() or 'the agent'}: see its log") from None
+
+    def _answer(self, frame: wire.Frame, kind: int, reply: Any) -> None:
+        body = messages.encode(reply)
+        if len(body) > wire.MAX_FRAME_BYTES - wire.PREFIX_BYTES - 2 * wire.MAX_NAME_BYTES:
+            kind, body = wire.ERROR, messages.encode(messages.Error("internal", f"reply of {len(body)} bytes is too large"))
+        self.push(wire.pack(kind, frame.seq, frame.src, self.local, body))
+
+    def _peer_of(self, frame: wire.Frame) -> Peer:
+        """The link's own peer, or the daemon that the router vouches for."""
+        mine = self.peer
+        if not frame.src or mine.role != "router":
+            return dataclasses.replace(mine)
+        return Peer("daemon", frame.src.decode(errors="replace"), mine.address, self, dst=frame.src)

@@ -1,0 +1,216 @@
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from agent import link as link_module
+from agent import messages, wire
+from agent.dispatch import SHARED, Table
+from agent.errors import LinkLost, NoReply, Refused, StoreDown
+from tests.agent.ends import Ends, make_link
+from tests.waiting import until
+
+
+@pytest.fixture
+def table():
+    return Table(SHARED)
+
+
+@pytest.fixture
+def joined(table):
+    made = []
+
+    def make(**more):
+        made.append(Ends(table, **more))
+        return made[-1]
+
+    yield make
+    for ends in made:
+        ends.close()
+
+
+def serve(table, function, ask=("admin",)):
+    table.on(messages.ReadPresence, ask=ask)(lambda state, peer, message: function(peer))
+
+
+def test_a_call_returns_the_reply(table, joined):
+    serve(table, lambda peer: messages.Presence({"asked by": {"name": peer.name}}))
+    assert joined().left.call(messages.ReadPresence(), 5) == messages.Presence({"asked by": {"name": "ada"}})
+
+
+def test_many_calls_at_once_each_get_their_own_reply(table, joined):
+    def slow_for_even(peer, count=iter(range(100))):
+        number = next(count)
+        gevent.sleep(0.02 if number % 2 == 0 else 0)
+        return messages.Presence({"n": {"n": number}})
+
+    serve(table, slow_for_even)
+    ends = joined()
+    calls = [gevent.spawn(ends.left.call, messages.ReadPresence(), 5) for _ in range(20)]
+    gevent.joinall(calls, raise_error=True)
+    assert sorted(call.value.machines["n"]["n"] for call in calls) == list(range(20))
+
+
+def test_the_handler_knows_how_long_its_asker_still_waits(table, joined):
+    serve(table, lambda peer: messages.Presence({"left": {"s": peer.left_s()}}))
+    assert 6.0 < joined().left.call(messages.ReadPresence(), 7).machines["left"]["s"] <= 7.0
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "text"),
+    [
+        (Refused("unknown_target", "no such machine"), "unknown_target", "no such machine"),
+        (StoreDown("globaldb redis://x: refused"), "unavailable", "globaldb redis://x: refused"),
+        (RuntimeError("secret path /root"), "internal", "internal error in 10.0.0.2: see its log"),
+    ],
+)
+def test_a_failing_handler_reaches_the_asker_as_a_refusal_and_a_bug_stays_in_the_log(
+    table, joined, failure, code, text, caplog
+):
+    def fail(peer):
+        raise failure
+
+    serve(table, fail)
+    with pytest.raises(Refused) as refused:
+        joined().left.call(messages.ReadPresence(), 5)
+    assert (refused.value.code, str(refused.value)) == (code, text)
+    assert ("secret path" in caplog.text) == (code == "internal")
+
+
+def test_a_handler_that_returns_the_wrong_reply_is_a_bug(table, joined):
+    serve(table, lambda peer: messages.Ping())
+    with pytest.raises(Refused, match="internal error"):
+        joined().left.call(messages.ReadPresence(), 5)
+
+
+def test_no_reply_in_time_says_who_was_silent(table, joined):
+    serve(table, lambda peer: gevent.sleep(10))
+    ends = joined()
+    with pytest.raises(NoReply, match=r"no reply from daemon 10\.0\.0\.2 at test within 0 s: outcome unknown"):
+        ends.left.call(messages.ReadPresence(), 0.05)
+    assert not ends.left._calls
+
+
+def test_an_outer_timeout_passes_through_a_call(table, joined):
+    serve(table, lambda peer: gevent.sleep(10))
+    ends = joined()
+    with pytest.raises(gevent.Timeout) as outer:
+        with gevent.Timeout(0.05) as mine:
+            ends.left.call(messages.ReadPresence(), 5)
+    assert outer.value is mine
+
+
+def test_a_link_that_ends_tells_every_waiting_caller(table, joined):
+    serve(table, lambda peer: gevent.sleep(10))
+    ends = joined()
+    calls = [gevent.spawn(ends.left.call, messages.ReadPresence(), 5) for _ in range(3)]
+    gevent.sleep(0.02)
+    ends.right.close("test")
+    gevent.joinall(calls, timeout=5)
+    assert all(isinstance(call.exception, LinkLost) and "outcome unknown" in str(call.exception) for call in calls)
+
+
+def test_a_call_on_a_closed_link_says_that_nothing_was_sent(joined):
+    ends = joined()
+    ends.left.close("gone fishing")
+    with pytest.raises(Refused, match=r"gone fishing.*nothing was sent") as refused:
+        ends.left.call(messages.ReadPresence(), 5)
+    assert refused.value.code == "unreachable"
+
+
+def test_a_slow_handler_delays_nobody_else(table, joined):
+    release = Event()
+    serve(table, lambda peer: release.wait(5) and messages.Presence({}))
+    table.on(messages.ReadAudit, ask=("admin",))(lambda *_: messages.AuditLines([]))
+    ends = joined()
+    slow = gevent.spawn(ends.left.call, messages.ReadPresence(), 5)
+    gevent.sleep(0.01)
+    assert ends.left.call(messages.ReadAudit(), 5) == messages.AuditLines([])
+    assert not slow.ready()
+    release.set()
+    assert slow.get(timeout=5) == messages.Presence({})
+
+
+def test_a_reply_from_somebody_else_is_dropped():
+    """Daemon C cannot answer in the name of daemon B: `src` of a reply must be whom we asked."""
+    a, b = socket.socketpair()
+    link = make_link(a, b"10.0.0.1", "router", "")
+    run = gevent.spawn(link.run)
+    call = gevent.spawn(link.call, messages.ReadPresence(), 5, b"10.0.0.9")
+    (request,) = wire.Decoder().feed(b.recv(1000))
+    for src, who in ((b"10.0.0.8", "forged"), (b"10.0.0.9", "true")):
+        body = messages.encode(messages.Presence({who: {}}))
+        b.sendall(wire.pack(wire.REPLY, request.seq, b"10.0.0.1", src, body))
+    assert call.get(timeout=5) == messages.Presence({"true": {}})
+    b.close()
+    run.join(5)
+
+
+def test_a_forged_src_ends_the_link(table, joined):
+    ends = joined()
+    ends.left.push(wire.pack(wire.REQUEST, 1, b"", b"10.0.0.7", messages.encode(messages.ReadPresence())))
+    until(lambda: ends.right.closed_why)
+    assert "in the name of b'10.0.0.7'" in ends.right.closed_why
+
+
+def test_a_frame_for_somebody_else_ends_a_link_that_relays_nothing(table, joined):
+    ends = joined()
+    ends.left.push(wire.pack(wire.NOTICE, 1, b"10.0.0.7", b"", messages.encode(messages.Ping())))
+    until(lambda: ends.right.closed_why)
+    assert "which relays nothing" in ends.right.closed_why
+
+
+def test_garbage_ends_the_link_with_a_reason(joined):
+    ends = joined()
+    ends.left.push(b"GET / HTTP/1.0\r\n\r\n")
+    until(lambda: ends.right.closed_why)
+    assert "protocol error" in ends.right.closed_why
+
+
+def test_a_peer_that_does_not_read_loses_its_link_and_its_queue_stays_bounded():
+    a, b = socket.socketpair()
+    link = make_link(a, b"", "daemon", "10.0.0.2", queue_bytes=100_000)
+    run = gevent.spawn(link.run)
+    pushed = 0
+    while link.push(b"x" * 1000):
+        pushed += 1
+        assert link.queued_bytes <= 100_000
+        gevent.sleep(0)
+    assert pushed >= 100 and "were not read" in link.closed_why
+    run.join(5)
+    b.close()
+
+
+def test_silence_ends_a_link(monkeypatch):
+    monkeypatch.setattr(link_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(link_module, "SILENCE_S", 0.2)
+    a, b = socket.socketpair()
+    link = make_link(a, b"", "daemon", "10.0.0.2")
+    assert "silent for" in gevent.spawn(link.run).get(timeout=5)
+    b.close()
+
+
+def test_heartbeats_keep_an_idle_link(monkeypatch, table, joined):
+    monkeypatch.setattr(link_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(link_module, "SILENCE_S", 0.3)
+    ends = joined(left_table=Table(SHARED))
+    gevent.sleep(0.8)
+    assert not ends.left.closed_why and not ends.right.closed_why
+
+
+def test_goodbye_reaches_the_other_side_as_its_reason(table, joined):
+    ends = joined(left_table=Table(SHARED))
+    gevent.sleep(0.01)
+    ends.right.goodbye("replaced by a newer connection", "replaced")
+    until(lambda: ends.left.closed_why)
+    assert ends.left.closed_why == "replaced by a newer connection"
+    assert ends.left.farewell == messages.Goodbye("replaced by a newer connection", "replaced")
+
+
+def test_requests_under_way_are_limited(monkeypatch, table, joined):
+    monkeypatch.setattr(link_module, "MAX_HANDLERS", 3)
+    serve(table, lambda peer: gevent.sleep(0.2) or messages.Presence({}))
+    ends = joined()
+    calls = [gevent.spawn(ends.left.call, messages.ReadPresence(), 5) for _ in range(5)]
+    gevent.joinall(calls)
+    assert sorted(getattr(call.exception, "code", "ok") for call in calls) == ["ok"] * 3 + ["too_many"] * 2
