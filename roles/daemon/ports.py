@@ -1,0 +1,89 @@
+"""Who has a port of this host: asked by trying to bind it, as the game server will; named from /proc.
+
+The try costs microseconds; only when the port is taken are the socket tables and every process's open files read.
+"""
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+from roles.daemon import identity as proc
+
+ANY = "0.0.0.0"
+TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What has the port; pid 0 where it cannot be known (another namespace, or we are not root)."""
+
+    pid: int
+    name: str
+    key: str = ""  # its AGENT_PROCESS mark
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "a process that cannot be seen from here"
+        return f"pid {self.pid} ({self.name})" + (f", process {self.key}" if self.key else "")
+
+
+def is_free(host: str, port: int, protocol: str) -> bool:
+    """Whether a server could bind it now. True where we cannot know (a privileged port, an odd address)."""
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    for address in dict.fromkeys((host or ANY, ANY)):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if protocol == "tcp":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+                return True
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return False
+                if error.errno != errno.EADDRNOTAVAIL:
+                    return True
+    return True
+
+
+def is_bound(port: int, protocol: str) -> bool:
+    """Whether some socket of this host waits on the port (TCP: listens), from the kernel's own tables."""
+    return bool(_inodes(port, protocol, listening=True))
+
+
+def holder(port: int, protocol: str) -> Holder:
+    """Who has the port."""
+    inodes = _inodes(port, protocol, listening=True) or _inodes(port, protocol, listening=False)
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for pid in proc.pids() if wanted else ():
+        try:
+            links = [entry.name for entry in os.scandir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        for link in links:
+            try:
+                found = os.readlink(f"/proc/{pid}/fd/{link}") in wanted
+            except OSError:
+                continue
+            if found:
+                stat = proc.read_stat(pid)
+                return Holder(pid, stat.name if stat else "?", proc.read_environ(pid).get("AGENT_PROCESS", ""))
+    return Holder(0, "")
+
+
+def _inodes(port: int, protocol: str, *, listening: bool) -> set[str]:
+    """Inodes of the sockets bound to the port. A row: sl local_address rem_address st … uid timeout inode."""
+    suffix = f":{port:04X}"
+    waits = "07" if protocol == "udp" else "0A"
+    found = set()
+    for table in TABLES[protocol]:
+        try:
+            with open(table) as file:
+                next(file, None)
+                for line in file:
+                    row = line.split()
+                    if row[1].endswith(suffix) and (not listening or row[3] == waits) and row[9] != "0":
+                        found.add(row[9])
+        except OSError:
+            continue
+    return found
