@@ -1,0 +1,252 @@
+"""The data contract with game servers in every language (docs/globaldb.md), as methods.
+
+    world                          hash   region -> JSON of attributes: the index of regions
+    world:<region>                 hash   ip -> JSON list of processes
+    program                        hash   type -> JSON launch fields
+    process                        hash   <region>.<ip>.<name> -> time first inserted: the index of records
+    process:<region>.<ip>.<name>   hash   info pid lastupdate startcount; by the daemon: wanted state since exit
+                                          incarnation usage (JSON: what it measures where the application reports)
+    machine:<ip>                   hash   info lastupdate
+    user                           hash   name -> JSON verifier and grants
+    audit                          list   JSON lines, oldest first
+
+What is read may have been written by anybody: the world comes with `problems` instead of an exception,
+`info` is handed on as the text it is, and numbers are the caller's to parse. Everything may raise StoreDown
+or StoreRefused.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from agent import names
+from agent.errors import ConfigError
+from agent.store import CHUNK, Command, Store, as_dict, hdel_commands, hmset_commands
+from agent.user import User
+from agent.world import World
+
+RECORD_FIELDS = (
+    "info", "pid", "lastupdate", "startcount", "wanted", "state", "since", "exit", "incarnation", "usage",
+)  # fmt: skip
+AUDIT_LINES = 100_000
+AUDIT_SLACK = 256  # trimmed only when it is so much too long, to spare most appends the trouble
+
+Parts = tuple[dict[str, str], dict[str, dict[str, str]], dict[str, str]]  # world, world:<region>, program
+
+
+class GlobalDb:
+    """One group's data."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._read: dict[str, tuple[Parts, World]] = {}  # "" or ip -> what was read last, and what it meant
+
+    @property
+    def place(self) -> str:
+        return self.store.place
+
+    def clock(self) -> float | None:
+        return self.store.clock()
+
+    # ---- the world
+
+    def read_world(self) -> World:
+        """Everything configured. The very same object as the last time, if nothing has changed since."""
+        regions = self.store.hgetall("world")
+        *per_region, programs = self.store.pipeline(
+            [*(("HGETALL", f"world:{region}") for region in regions), ("HGETALL", "program")]
+        )
+        machines = {region: as_dict(flat) for region, flat in zip(regions, per_region, strict=True)}
+        return self._world("", (regions, machines, as_dict(programs)))
+
+    def read_machine(self, ip: str) -> World:
+        """The part of the world that concerns one machine, in two short exchanges; the same object if unchanged."""
+        regions = self.store.hkeys("world")
+        *per_region, programs = self.store.pipeline(
+            [*(("HGET", f"world:{region}", ip) for region in regions), ("HGETALL", "program")]
+        )
+        texts = {region: text for region, text in zip(regions, per_region, strict=True) if text is not None}
+        machines = {region: {ip: text} for region, text in texts.items()}
+        return self._world(ip, (dict.fromkeys(texts, "{}"), machines, as_dict(programs)))
+
+    def read_ips(self) -> set[str]:
+        """The machines of all regions."""
+        regions = self.store.hkeys("world")
+        per_region = self.store.pipeline(("HKEYS", f"world:{region}") for region in regions)
+        return {ip for ips in per_region for ip in ips if names.is_ip(ip)}
+
+    def write_world(self, new: World, old: World) -> bool:
+        """Makes globaldb, which holds `old`, hold `new`; True if that was all or nothing.
+
+        Where it cannot be (SSDB), the order is such that no reader sees a process without its program, or a
+        region before its machines; a repetition completes what broke off half-way.
+        """
+        commands = list(self._write_commands(new, old))
+        atomic = self.store.has_transactions()
+        self.store.atomically(commands)
+        return atomic
+
+    def _write_commands(self, new: World, old: World) -> Iterator[Command]:
+        regions, machines, programs = self._parts_of(old)
+        new_regions, new_machines, new_programs = _texts(new)
+        yield from hmset_commands("program", _changed(programs, new_programs))
+        for region, texts in new_machines.items():
+            yield from hmset_commands(f"world:{region}", _changed(machines.get(region, {}), texts))
+        yield from hmset_commands("world", _changed(regions, new_regions))
+        yield from hdel_commands("world", _gone(regions, new_regions))
+        for region, texts in machines.items():
+            yield from hdel_commands(f"world:{region}", _gone(texts, new_machines.get(region, {})))
+        yield from hdel_commands("program", _gone(programs, new_programs))
+
+    def _parts_of(self, world: World) -> Parts:
+        """The texts `world` was read from, unreadable ones included, if it was the last one read here."""
+        parts, last = self._read.get("", (None, None))
+        return parts if parts is not None and last is world else _texts(world)
+
+    def _world(self, of: str, parts: Parts) -> World:
+        last_parts, last = self._read.get(of, (None, None))
+        if last is not None and last_parts == parts:
+            return last
+        world = World.from_parts(*parts)
+        self._read[of] = (parts, world)
+        return world
+
+    # ---- records of processes
+
+    def read_records(
+        self, keys: Sequence[str], fields: Sequence[str] = RECORD_FIELDS
+    ) -> list[tuple[str | None, ...]]:
+        """One tuple per key in the order of `fields`; None where nothing stands. 20,000 in well under 0.1 s."""
+        return self.store.hmget_many([f"process:{key}" for key in keys], fields)
+
+    def write_records(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """key -> fields to set; the other fields stay."""
+        self.store.pipeline(
+            command
+            for key, values in records.items()
+            for command in hmset_commands(f"process:{key}", dict(values))
+        )
+
+    def raise_startcounts(self, targets: Mapping[str, int]) -> None:
+        """Raises every `startcount` that is below its target, in two exchanges.
+
+        Only the daemon of the process's machine may call this, and it keeps the targets on its disk: so after a lost
+        reply the same call again is harmless, and no start is counted twice or not at all.
+        """
+        present = self.read_startcounts(list(targets))
+        self.store.pipeline(
+            ("HINCRBY", f"process:{key}", "startcount", target - present[key])
+            for key, target in targets.items()
+            if present[key] < target
+        )
+
+    def read_startcounts(self, keys: Sequence[str]) -> dict[str, int]:
+        counts = self.store.pipeline(("HGET", f"process:{key}", "startcount") for key in keys)
+        return {key: _whole(count) for key, count in zip(keys, counts, strict=True)}
+
+    def add_to_index(self, keys: Sequence[str], at: float) -> None:
+        """Enters each process into the index, unless it is there already."""
+        there = self.store.pipeline(("HEXISTS", "process", key) for key in keys)
+        missing = [key for key, is_there in zip(keys, there, strict=True) if not is_there]
+        self.store.pipeline(("HSET", "process", key, at) for key in missing)
+
+    def read_index(self) -> dict[str, str]:
+        """Every process that ever had a record -> time first inserted."""
+        return self.store.hgetall("process")
+
+    def forget_record(self, key: str) -> None:
+        """Removes record and index entry, startcount included."""
+        self.store.delete_hash(f"process:{key}")
+        self.store.hdel("process", key)
+
+    # ---- machines
+
+    def read_machines(self, ips: Sequence[str]) -> dict[str, tuple[str | None, str | None]]:
+        """ip -> (info, lastupdate)."""
+        rows = self.store.hmget_many([f"machine:{ip}" for ip in ips], ("info", "lastupdate"))
+        return dict(zip(ips, rows, strict=True))  # type: ignore[arg-type]
+
+    def write_machine(self, ip: str, info: str, at: float) -> None:
+        self.store.hmset(f"machine:{ip}", {"info": info, "lastupdate": at})
+
+    # ---- users
+
+    def read_user(self, name: str) -> User | None:
+        """ConfigError if the entry is damaged."""
+        text = self.store.hget("user", name) if not names.user_problem(name) else None
+        return None if text is None else User.from_json(name, text)
+
+    def read_users(self) -> tuple[list[User], list[str]]:
+        """All that can be read, by name, and what is wrong with the others."""
+        users, problems = [], []
+        for name, text in sorted(self.store.hgetall("user").items()):
+            try:
+                users.append(User.from_json(name, text))
+            except ConfigError as error:
+                problems.append(str(error))
+        return users, problems
+
+    def write_user(self, user: User) -> None:
+        self.store.hset("user", user.name, user.json())
+
+    def remove_user(self, name: str) -> None:
+        self.store.hdel("user", name)
+
+    # ---- audit
+
+    def append_audit(self, *entries: Mapping[str, Any]) -> None:
+        """One line each; the oldest go when there are more than AUDIT_LINES.
+
+        Two daemons that trim at the same moment may drop a few lines more than needed, never new ones.
+        """
+        lines = [json.dumps(entry, ensure_ascii=False, default=str) for entry in entries]
+        if not lines:
+            return
+        *_, length = self.store.pipeline([*(("RPUSH", "audit", line) for line in lines), ("LLEN", "audit")])
+        excess = int(length) - AUDIT_LINES
+        if excess > AUDIT_SLACK:
+            self.store.pipeline([("LPOP", "audit")] * min(excess, 4 * CHUNK))
+
+    def read_audit(self, count: int) -> list[dict[str, Any]]:
+        """The newest, oldest first. A line that is no JSON object comes as {"text": line}."""
+        return [_entry(line) for line in self.store.lrange("audit", -count, -1)] if count > 0 else []
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    return entry if isinstance(entry, dict) else {"text": line}
+
+
+def _whole(text: str | None) -> int:
+    """A count that anybody may have written."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
+
+
+def _texts(world: World) -> Parts:
+    """As it stands in globaldb."""
+    document = world.document()
+    return (
+        _dump(document["regions"]),
+        {region: _dump(ips) for region, ips in document["world"].items()},
+        _dump(document["programs"]),
+    )
+
+
+def _dump(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for name, value in values.items()
+    }
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in new.items() if old.get(name) != text}
+
+
+def _gone(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return sorted(old.keys() - new.keys())

@@ -1,0 +1,287 @@
+import itertools
+import threading
+from contextlib import closing
+
+import gevent
+import pytest
+
+from agent.errors import ConfigError, StoreDown, StoreRefused
+from agent.store import COMMON, Store, parse_url
+from tests.globaldb_servers import PASSWORD, QUOTED, free_port, running, valkey_binary
+
+
+@pytest.fixture
+def store(globaldb_url):
+    with closing(Store(globaldb_url)) as store:
+        yield store
+
+
+def test_the_common_commands_do_what_they_say(store):
+    store.ping()
+    store.hset("h", "大区", "值")
+    store.hmset("h", {"a": 1, "b": 2.5})
+    assert store.hgetall("h") == {"大区": "值", "a": "1", "b": "2.5"} and store.hlen("h") == 3
+    assert store.hget("h", "a") == "1" and store.hget("h", "x") is None and store.hget("none", "x") is None
+    assert store.hmget("h", ["b", "x", "a"]) == ["2.5", None, "1"] and sorted(store.hkeys("h")) == [
+        "a",
+        "b",
+        "大区",
+    ]
+    assert store.hexists("h", "a") and not store.hexists("h", "x")
+    assert store.hincrby("h", "a", 4) == 5
+    store.hdel("h", "a", "x")
+    assert not store.hexists("h", "a")
+    store.delete_hash("h")
+    assert store.hgetall("h") == {}
+    store.set("s", "v")
+    assert store.get("s") == "v" and not store.setnx("s", "w") and store.setnx("t", "w")
+    assert store.expire("s", 100) and 0 < store.ttl("s") <= 100 and store.ttl("t") < 0
+    store.delete("s")
+    assert store.get("s") is None
+    assert store.rpush("l", "a") == 1 and store.rpush("l", "b") == 2 and store.llen("l") == 2
+    assert store.lrange("l", -1, -1) == ["b"] and store.lpop("l") == "a" and store.lpop("none") is None
+
+
+def test_more_fields_than_one_command_may_have(store):
+    store.hmset("h", {f"f{i}": i for i in range(1201)})
+    assert store.hlen("h") == 1201
+    store.delete_hash("h")
+    assert store.hlen("h") == 0
+
+
+def test_a_pipeline_answers_in_order_however_long_it_is(store):
+    store.pipeline(("HSET", "h", f"f{i}", i) for i in range(1203))
+    assert store.pipeline(("HGET", "h", f"f{i}") for i in range(1203)) == [str(i) for i in range(1203)]
+    assert store.pipeline([]) == []
+
+
+def test_many_hashes_come_as_tuples_and_the_same_question_again_sees_new_values(store):
+    store.pipeline(("HMSET", f"p{i}", "pid", i, "name", f"游戏{i}") for i in range(700))
+    keys, fields = [f"p{i}" for i in range(701)], ("name", "none", "pid")
+    expected = [(f"游戏{i}", None, str(i)) for i in range(700)] + [(None, None, None)]
+    assert store.hmget_many(keys, fields) == expected
+    store.hset("p0", "pid", "new")
+    assert store.hmget_many(keys, fields)[0] == ("游戏0", None, "new")
+    assert store.hmget_many([], fields) == []
+
+
+def test_a_transaction_is_done_or_at_least_done_in_order(store):
+    assert store.atomically([("HSET", "h", "a", 1), ("HINCRBY", "h", "a", 2)])[-1] == 3
+    assert store.atomically([]) == []
+
+
+def test_a_failing_transaction_leaves_no_trace_and_no_open_transaction(valkey):
+    store = Store(valkey.url)
+    with pytest.raises(StoreRefused):
+        store.atomically([("HSET", "h", "a", 1), ("NONSENSE",)])
+    assert store.hgetall("h") == {}
+    assert store.has_transactions()
+
+
+def test_what_a_server_does_not_have_is_done_without(common_server):
+    store = Store(f"redis://common:{QUOTED}@127.0.0.1:{common_server.port}")
+    assert not store.has_transactions() and store.clock() is None and store.clock() is None
+    for refused in (
+        ("TIME",),
+        ("HELLO", "2"),
+        ("CLIENT", "SETNAME", "x"),
+        ("SELECT", "0"),
+        ("MULTI",),
+        ("KEYS", "*"),
+        ("LTRIM", "l", "0", "1"),
+        ("EVAL", "return 1", "0"),
+        ("INFO",),
+    ):
+        with pytest.raises(StoreRefused):
+            store.command(*refused)
+
+
+def test_the_clock_of_a_server_that_has_one(valkey):
+    store = Store(valkey.url)
+    with closing(valkey.client()) as client:
+        seconds, _ = client.time()
+    assert abs(store.clock() - seconds) < 5
+
+
+def test_a_refusal_in_a_pipeline_leaves_the_connection_in_step(store):
+    store.set("text", "x")
+    with pytest.raises(StoreRefused):
+        store.pipeline([("HGET", "text", "a"), *([("HSET", "h", "a", 1)] * 600)])
+    assert store.hget("h", "a") == "1"
+
+
+def test_nothing_listens():
+    port = free_port()
+    with pytest.raises(StoreDown) as caught:
+        Store(f"redis://:secret@127.0.0.1:{port}").ping()
+    assert str(caught.value).startswith(
+        f"globaldb redis://127.0.0.1:{port}: Connection refused (is it running?"
+    )
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_host():
+    with pytest.raises(StoreDown, match=r"nowhere\.invalid"):
+        Store("redis://nowhere.invalid", timeout_s=2).ping()
+
+
+def test_the_wrong_password_is_a_refusal_that_does_not_repeat_it(tmp_path):
+    with running(valkey_binary(), tmp_path) as server:
+        with closing(server.client()) as client:
+            client.config_set("requirepass", PASSWORD)
+        for url in (server.url, f"redis://:wrongwrong@127.0.0.1:{server.port}"):
+            with pytest.raises(StoreRefused, match="password is wrong or missing") as caught:
+                Store(url).ping()
+            assert "wrongwrong" not in str(caught.value)
+            with pytest.raises(StoreRefused, match="password is wrong or missing"):
+                Store(url).has_transactions()
+        Store(f"redis://:{QUOTED}@127.0.0.1:{server.port}").ping()
+
+
+def test_a_restart_of_the_server_costs_the_next_caller_nothing(tmp_path):
+    with running(valkey_binary(), tmp_path) as server:
+        store = Store(server.url)
+        store.ping()
+        server.stop()
+        with pytest.raises(StoreDown):
+            store.ping()
+        server.start()
+        store.ping()
+        server.stop()
+        server.start()
+        store.ping()
+
+
+def test_a_lost_reply_is_said_and_nothing_is_sent_again(proxy, valkey):
+    store = Store(proxy.url)
+    store.ping()
+    proxy.spoil = "swallow"
+    with pytest.raises(StoreDown):
+        store.hincrby("h", "n", 1)
+    proxy.spoil = ""
+    assert store.hget("h", "n") == "1"
+
+
+def test_half_a_reply_never_answers_the_next_question(proxy, valkey):
+    with closing(Store(valkey.url)) as direct:
+        direct.hset("h", "a", "x" * 1000)
+        direct.hset("h", "b", "right")
+    store = Store(proxy.url, timeout_s=0.3)
+    store.ping()
+    proxy.spoil = "halve"
+    with pytest.raises(StoreDown, match=r"no answer within 0.3 s"):
+        store.hget("h", "a")
+    proxy.spoil = ""
+    assert store.hget("h", "b") == "right" and proxy.connections == 2
+
+
+def test_a_time_out_of_the_callers_own_throws_the_connection_away(proxy, valkey):
+    store = Store(proxy.url, timeout_s=10)
+    store.hset("h", "b", "right")
+    proxy.spoil = "halve"
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
+        store.hget("h", "b")
+    proxy.spoil = ""
+    assert store.hget("h", "b") == "right"
+
+
+def test_many_greenlets_at_once_each_get_their_own_answer(valkey):
+    store = Store(valkey.url)
+    store.hmset("h", {f"f{i}": i for i in range(300)})
+    jobs = [gevent.spawn(store.hget, "h", f"f{i}") for i in range(300)]
+    gevent.joinall(jobs, raise_error=True)
+    assert [job.value for job in jobs] == [str(i) for i in range(300)]
+
+
+def test_a_large_read_lets_others_run_in_between(valkey):
+    store = Store(valkey.url)
+    turns = itertools.count()
+    others = gevent.spawn(lambda: [(next(turns), gevent.sleep(0)) for _ in itertools.count()])
+    gevent.sleep(0)
+    before = next(turns)
+    store.hmget_many([f"p{i}" for i in range(20_000)], ("a",))
+    others.kill()
+    assert next(turns) - before > 20
+
+
+def test_busy_connections_are_waited_for_and_then_said(proxy):
+    store = Store(proxy.url, timeout_s=0.4)
+    proxy.spoil = "halve"
+    jobs = [gevent.spawn(store.ping) for _ in range(12)]
+    gevent.joinall(jobs)
+    assert all(isinstance(job.exception, StoreDown) for job in jobs)
+    assert any("connections were busy" in str(job.exception) for job in jobs)
+    proxy.spoil = ""
+    store.ping()
+
+
+def test_it_works_in_threads_as_well(valkey):
+    store, seen = Store(valkey.url), []
+    threads = [threading.Thread(target=lambda: seen.append(store.rpush("l", "x"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(1, 9))
+
+
+def test_what_is_not_utf8_in_globaldb_can_still_be_read(valkey):
+    with closing(valkey.client()) as client:
+        client.hset("h", "a", b"\xff!")
+    assert Store(valkey.url).hget("h", "a") == "�!"
+
+
+def test_half_a_character_is_refused_before_anything_is_sent(valkey):
+    store = Store(valkey.url)
+    with pytest.raises(StoreRefused, match="surrogate"):
+        store.pipeline([("SET", "a", "1"), ("SET", "b", "\ud800")])
+    assert store.get("a") is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "http://x",
+        "redis://",
+        "redis://:pw@",
+        "redis://h:99999",
+        "redis://h:x",
+        "redis://h/1",
+        "redis://h?db=1",
+        "redis://h?ca=/x",
+        "unix:///x",
+    ],
+)
+def test_urls_that_are_none(url):
+    with pytest.raises(ConfigError) as caught:
+        parse_url(url)
+    assert "pw" not in str(caught.value)
+
+
+def test_urls_that_are_some():
+    assert parse_url("redis://h")[0] == "redis://h:6379"
+    place, _, options = parse_url("redis://u:p%40w@h:1/0")
+    assert place == "redis://h:1" and options == {"host": "h", "port": 1, "username": "u", "password": "p@w"}
+    place, kind, options = parse_url("rediss://[::1]:7?ca=/ca.pem")
+    assert (
+        place == "rediss://[::1]:7"
+        and kind.__name__ == "SSLConnection"
+        and options["ssl_ca_certs"] == "/ca.pem"
+    )
+
+
+def test_every_command_of_the_store_is_a_common_one():
+    own = {name.upper() for name in vars(Store) if not name.startswith("_")}
+    others = {
+        "PIPELINE",
+        "COMMAND",
+        "ATOMICALLY",
+        "CLOCK",
+        "CLOSE",
+        "HAS_TRANSACTIONS",
+        "HMGET_MANY",
+        "DELETE_HASH",
+    }
+    assert own - others - {"DELETE"} <= COMMON
