@@ -6,7 +6,7 @@
     intent, no identity            a session leader with that         adopted: we died between spawn and
                                    incarnation in its environment     recording it
     intent, no identity            nothing                            ended while we were away
-    nothing (journal lost)         a session leader with our mark     adopted; the oldest if several
+    nothing, or an older start     a session leader with our mark     adopted; the oldest if several
     another boot                   -                                  everything is gone
 
 Children inherit the marks but are no session leaders; one that called setsid is younger than its parent.
@@ -47,6 +47,18 @@ def adopt(entries: Mapping[str, Entry], owner: str, ours: Callable[[str], bool])
 
 
 def _of_entry(entry: Entry, walk: "_Walk") -> Found:
+    found = _remembered(entry, walk)
+    stranger = walk.leaders.get(entry.key)
+    if found.alive is None and stranger is not None:
+        marks = walk.marks[stranger.pid]
+        if marks.get(MARK_INCARNATION) != entry.incarnation:  # our disk is older than it: an old copy put back
+            log.warning("process %s: pid %d is of a start the journal does not know: adopted", entry.key, stranger.pid)
+            entry.incarnation, entry.token = marks.get(MARK_INCARNATION, ""), marks.get(MARK_TOKEN, "")
+            return Found(entry, alive=stranger, remembered=False)
+    return found
+
+
+def _remembered(entry: Entry, walk: "_Walk") -> Found:
     if not entry.incarnation or (entry.ended and not entry.leftovers):
         return Found(entry)
     if entry.identity is None:

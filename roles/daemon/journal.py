@@ -1,24 +1,28 @@
-"""What the daemon must not forget, on its own disk: one small JSON file per process, replaced at once.
+"""What the daemon must not forget, on its own disk: one small file per process, a JSON line per change.
 
     intent  (incarnation, wanted, STARTING)   ->   spawn   ->   identity
 
 Rules for the next editor:
 - The intent is on disk before a process is spawned. A daemon that died in between finds the process by the
   incarnation in its environment (roles/daemon/adoption.py), never by luck.
+- The last whole line counts. A line is one write to a file opened for append, so a kill leaves all of it or
+  nothing; that is ten times cheaper than a new file and a rename per change, which is done once in a while only.
 - An entry holds all that is needed to manage a process whose configuration is gone meanwhile.
 - Nothing in the folder is fatal: a file that cannot be read is reported and set aside as `….bad`.
-- A field is only ever added, with a default; unknown ones (of a later version) are kept when the file is rewritten.
-- Not fsynced: it has to survive our death, not the machine's. After a power cut every process is gone anyway.
+- A field is only ever added, with a default; unknown ones (of a later version) are kept.
+- Not fsynced: it has to survive our death, not the machine's, and after a power cut every process is gone.
 """
 
-import json
+import errno
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import ujson
 
 from agent import disk
 from agent.errors import AgentError, ConfigError
@@ -30,12 +34,14 @@ from roles.daemon.startcount import StartCount
 log = logging.getLogger("agent.journal")
 
 VERSION = 1
-SUFFIX = ".json"
+SUFFIX = ".jsonl"
+LONGEST_BYTES = 65536  # then only the last line is kept
 LOCK_WAIT_S = 2.0  # a child of a killed daemon holds the lock until its exec, some microseconds
 
 # What a running process needs of its launch specification; command and environment, with their secrets, do not
 # belong on our disk.
 _FORGOTTEN = frozenset({"command", "cwd", "env", "user", "limits", "log"})
+_TERMS = tuple(f.name for f in fields(LaunchSpec) if f.name not in _FORGOTTEN)
 
 
 class JournalFailed(AgentError):
@@ -67,39 +73,41 @@ class Entry:
 
 
 def terms_of(spec: LaunchSpec) -> dict[str, Any]:
-    return {name: value for name, value in asdict(spec).items() if name not in _FORGOTTEN}
+    return {name: getattr(spec, name) for name in _TERMS}
 
 
 def spec_of(terms: Mapping[str, Any]) -> LaunchSpec:
     """A specification good for managing, not for starting: its command is empty."""
-    known = {f.name for f in fields(LaunchSpec)} - _FORGOTTEN
-    return LaunchSpec(command=[], **{name: value for name, value in terms.items() if name in known})
+    return LaunchSpec(command=[], **{name: value for name, value in terms.items() if name in _TERMS})
+
+
+_PLAIN = tuple(f.name for f in fields(Entry) if f.name not in ("life", "starts", "later"))
+_OWN = ("version", "life", "starts")
+_LIFE = tuple(f.name for f in fields(Life))
 
 
 def dump(entry: Entry) -> bytes:
-    document: dict[str, Any] = dict(entry.later)
-    for each in fields(Entry):
-        if each.name in ("later", "life", "starts"):
-            continue
-        document[each.name] = getattr(entry, each.name)
-    document["version"] = VERSION
-    document["life"] = asdict(entry.life)
-    document["starts"] = asdict(entry.starts)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    document = {
+        **entry.later,
+        **{name: getattr(entry, name) for name in _PLAIN},
+        "version": VERSION,
+        "life": {name: getattr(entry.life, name) for name in _LIFE},
+        "starts": {"base": entry.starts.base, "pending": entry.starts.pending},
+    }
+    return ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False).encode() + b"\n"
 
 
 def load(data: bytes) -> Entry:
     """Raises ValueError (also for what decodes, but is no entry)."""
     try:
-        document = json.loads(data)
-        known = {f.name for f in fields(Entry)} - {"later"}
-        given = {name: value for name, value in document.items() if name in known}
-        given["later"] = {name: value for name, value in document.items() if name not in known | {"version"}}
-        given["life"] = Life(**{f.name: document["life"][f.name] for f in fields(Life) if f.name in document["life"]})
-        given["starts"] = StartCount(document["starts"]["base"], document["starts"]["pending"])
-        given["identity"] = Identity(*document["identity"]) if document.get("identity") else None
-        given["leftovers"] = [Identity(*each) for each in document.get("leftovers", ())]
-        entry = Entry(**given)
+        document = ujson.loads(data)
+        plain = {name: document[name] for name in _PLAIN if name in document}
+        entry = Entry(**plain)
+        entry.life = Life(**{name: document["life"][name] for name in _LIFE if name in document["life"]})
+        entry.starts = StartCount(document["starts"]["base"], document["starts"]["pending"])
+        entry.identity = Identity(*document["identity"]) if document.get("identity") else None
+        entry.leftovers = [Identity(*each) for each in document.get("leftovers", ())]
+        entry.later = {name: value for name, value in document.items() if name not in (*_PLAIN, *_OWN)}
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an entry: {error!r}") from None
     if not isinstance(entry.key, str) or entry.life.state not in STATES:
@@ -126,35 +134,52 @@ class Journal:
         return self.folder / f"{key}{SUFFIX}"
 
     def write(self, entry: Entry) -> None:
-        """On disk, whole, when it returns. Raises JournalFailed and leaves what was there."""
-        path = self.path(entry.key)
+        """On disk, whole, when it returns. Raises JournalFailed, and then the entry before it still counts."""
+        path, line = self.path(entry.key), dump(entry)
         try:
-            disk.write_private(path, dump(entry), durable=False)
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                size = os.fstat(handle).st_size
+                if size > LONGEST_BYTES:
+                    disk.write_private(path, line, durable=False)
+                elif os.write(handle, line) != len(line):
+                    os.ftruncate(handle, size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(handle)
         except OSError as error:
-            raise JournalFailed(f"process {entry.key}: cannot be remembered: {error.strerror}") from None
+            raise JournalFailed(
+                f"process {entry.key}: cannot be remembered in {self.folder}: {error.strerror}"
+            ) from None
 
     def forget(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
     def read(self) -> dict[str, Entry]:
-        """Every readable entry by key; the others are reported and set aside."""
-        return {entry.key: entry for entry in self._entries()}
+        """Every readable entry by key; the others are reported and set aside. Once, before the first write."""
+        return {entry.key: entry for entry in map(self._read, self._paths()) if entry is not None}
 
-    def _entries(self) -> Iterator[Entry]:
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            try:
-                entry = load(path.read_bytes())
-                if self.path(entry.key) != path:
-                    raise ValueError(f"it is about {entry.key}")
-            except (ValueError, JournalFailed) as error:
-                aside = path.with_suffix(f".{time.time_ns()}.bad")
-                path.rename(aside)
-                log.error("journal %s: cannot be read and is set aside as %s: %s", path.name, aside.name, error)
-                continue
-            except OSError as error:
-                log.error("journal %s: cannot be read: %s", path.name, error)
-                continue
-            yield entry
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+
+    def _read(self, path: Path) -> Entry | None:
+        try:
+            whole, _, half = path.read_bytes().rpartition(b"\n")
+            entry = load(whole.rpartition(b"\n")[2])
+            if self.path(entry.key) != path:
+                raise ValueError(f"it is about {entry.key}")
+            if half:
+                log.warning("journal %s: its last line is half, the one before counts", path.name)
+                disk.write_private(path, dump(entry), durable=False)
+        except (ValueError, JournalFailed) as error:
+            aside = path.with_suffix(f".{time.time_ns()}.bad")
+            path.rename(aside)
+            log.error("journal %s: unreadable, set aside as %s: %s", path.name, aside.name, error)
+            return None
+        except OSError as error:
+            log.error("journal %s: cannot be read: %s", path.name, error)
+            return None
+        return entry
 
     def _locked(self) -> int:
         deadline = time.monotonic() + LOCK_WAIT_S

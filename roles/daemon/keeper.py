@@ -383,9 +383,9 @@ class Keeper:
 
     def _take(self, process: Process, spec: LaunchSpec) -> None:
         """The configuration is in force from here on."""
-        self.spec = spec
         entry = self.entry
-        entry.terms, entry.digest = terms_of(spec), spec.digest()
+        if spec is not self.spec:
+            self.spec, entry.terms, entry.digest = spec, terms_of(spec), spec.digest()
         entry.host, entry.port = process.host, process.port
 
     def _blocked(self, process: Process, spec: LaunchSpec) -> str:

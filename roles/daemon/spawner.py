@@ -18,7 +18,7 @@ import resource
 import signal
 import stat
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,9 @@ MARK_OWNER = "AGENT_OWNER"  # the daemon's state folder: two daemons of one host
 # A daemon raises its own limit of open files; its children get what it was started with, as programs that use
 # select() or close every possible descriptor want it low.
 STARTED_WITH_NOFILE = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+# What a program may come to ignore while it runs; looked at before each spawn.
+SERVICES_IGNORE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 
 OURS = "AGENT_"  # every setting of ours is an environment variable that begins so; some are secrets
 SERVICE_MANAGER = frozenset(
@@ -78,13 +81,12 @@ class Marks:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def release_ignored_signals() -> None:
+def release_ignored_signals(numbers: Iterable[int]) -> None:
     """Handle what we ignore (nohup, a shell's `&`, a service's SIGHUP), so that exec gives children the default.
 
-    Main thread only. Also unblocks everything. What Python itself ignores (SIGPIPE, SIGXFSZ) subprocess restores
-    in the child. A few microseconds, so it is done before each spawn: who ignores what when does not matter.
+    What Python itself ignores (SIGPIPE, SIGXFSZ) subprocess restores in the child. Main thread only.
     """
-    for number in range(1, signal.SIGRTMIN):
+    for number in numbers:
         if number in (signal.SIGPIPE, signal.SIGXFSZ) or signal.getsignal(number) is not signal.SIG_IGN:
             continue
         try:
@@ -92,7 +94,6 @@ def release_ignored_signals() -> None:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else _ignore)
         except (OSError, ValueError):  # 32 and 33 are the C library's; ValueError: not the main thread
             continue
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -113,6 +114,8 @@ class Spawner:
         """`clean` takes out of `environ` what the frozen binary put in."""
         self.state_folder = Path(os.path.realpath(state_folder))
         self.daemon_address = daemon_address
+        release_ignored_signals(range(1, signal.SIGRTMIN))
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._environ = {
             name: value
             for name, value in clean(os.environ if environ is None else environ).items()
@@ -158,7 +161,7 @@ class Spawner:
             options["preexec_fn"] = _prepare_child(spec.limits, account)
         elif account is not None:
             options.update(user=account.uid, group=account.gid, extra_groups=account.groups)
-        release_ignored_signals()
+        release_ignored_signals(SERVICES_IGNORE)
         options.update(
             stdin=subprocess.DEVNULL,
             stdout=out,
