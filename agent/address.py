@@ -1,5 +1,6 @@
 """`host[:port]` as operators type it."""
 
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from agent.errors import UsageError
@@ -36,7 +37,10 @@ def _split(text: str) -> tuple[str, str | None]:
             raise UsageError(f'"{text}" is not an address like [::1]:8889')
         return host, rest[1:] if rest else None
     if text.count(":") > 1:  # a bare IPv6 address has no port
-        return text, None
+        try:
+            return str(IPv6Address(text)), None
+        except ValueError:
+            raise UsageError(f'"{text}" is not an address like 192.168.1.10:8889 or [::1]:8889') from None
     host, colon, port = text.partition(":")
     if not host and not colon:
         raise UsageError("an empty address; HOST or HOST:PORT is wanted")

@@ -16,7 +16,8 @@ or StoreRefused.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent import names
@@ -133,16 +134,20 @@ class GlobalDb:
         Only the daemon of the process's machine may call this, and it keeps the targets on its disk: so after a lost
         reply the same call again is harmless, and no start is counted twice or not at all.
         """
-        present = self.read_startcounts(list(targets))
+        texts = self._startcounts(targets)
         self.store.pipeline(
-            ("HINCRBY", f"process:{key}", "startcount", target - present[key])
-            for key, target in targets.items()
-            if present[key] < target
+            ("HINCRBY", f"process:{key}", "startcount", target - _whole(text))
+            if _is_whole(text)
+            else ("HSET", f"process:{key}", "startcount", target)  # somebody wrote rubbish: nothing to add to
+            for (key, target), text in zip(targets.items(), texts, strict=True)
+            if _whole(text) < target
         )
 
     def read_startcounts(self, keys: Sequence[str]) -> dict[str, int]:
-        counts = self.store.pipeline(("HGET", f"process:{key}", "startcount") for key in keys)
-        return {key: _whole(count) for key, count in zip(keys, counts, strict=True)}
+        return {key: _whole(text) for key, text in zip(keys, self._startcounts(keys), strict=True)}
+
+    def _startcounts(self, keys: Iterable[str]) -> list[str | None]:
+        return self.store.pipeline(("HGET", f"process:{key}", "startcount") for key in keys)
 
     def add_to_index(self, keys: Sequence[str], at: float) -> None:
         """Enters each process into the index, unless it is there already."""
@@ -220,12 +225,13 @@ def _entry(line: str) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {"text": line}
 
 
+def _is_whole(text: str | None) -> bool:
+    return text is None or re.fullmatch("-?[0-9]{1,18}", text) is not None
+
+
 def _whole(text: str | None) -> int:
     """A count that anybody may have written."""
-    try:
-        return int(text or 0)
-    except ValueError:
-        return 0
+    return int(text) if text and _is_whole(text) else 0
 
 
 def _texts(world: World) -> Parts:
