@@ -1,0 +1,216 @@
+"""One function per command: (desk, command) -> Result. What is asked of the daemon, and nothing of how it looks.
+
+A command asks only for the parts of the picture that it shows: a group has 20,000 processes.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.errors import AgentError, LinkLost, NoReply, Refused
+from agent.messages import DescribeProcess, OperateGroup, Presence, ReadAudit, ReadPresence, ReadSessions
+from agent.names import did_you_mean
+from agent.outcome import UNKNOWN, Outcome, exit_code
+from agent.selection import Selection, alternatives, matcher
+from roles.admin import quantity, reports, views, watch
+from roles.admin.desk import Desk, Operated, command_number
+from roles.admin.grammar import Command
+from roles.admin.picture import Picture, Row
+from roles.admin.result import Result
+
+
+def run(desk: Desk, command: Command) -> Result:
+    """Raises AgentError, KeyboardInterrupt."""
+    return COMMANDS[command.verb](desk, command)
+
+
+# ---- list ---------------------------------------------------------------------------------------------------------
+
+
+def list_(desk: Desk, command: Command) -> Result:
+    return LISTS[command.what](desk, command)
+
+
+def list_world(desk: Desk, _command: Command) -> Result:
+    return views.world(desk.picture(("world", "processes")))
+
+
+def list_machine(desk: Desk, command: Command) -> Result:
+    selection = command.selection
+    picture = desk.picture(("world", "machines"), selection)
+    ips = [
+        ip for ip in picture.ips()
+        if any(selection.matches_machine(region, ip) for region in picture.regions_of(ip) or [""])
+    ]  # fmt: skip
+    if not ips and command.text != "list machine":
+        raise missing(desk.picture(("world",)), selection)
+    presence, notes = Presence({}), []
+    try:
+        presence = desk.ask(ReadPresence())
+    except (Refused, NoReply) as error:
+        notes.append(f"whether two daemons claim one ip is not known: {error}")
+    result = views.machines(picture, ips, presence.machines, desk.now())
+    return replace(result, notes=result.notes + notes)
+
+
+def list_process(desk: Desk, command: Command) -> Result:
+    picture = desk.picture(("world", "processes"), command.selection)
+    rows = picture.select(command.selection)
+    if not rows and not _is_empty_place(picture, command.selection):
+        raise missing(desk.picture(("world",)), command.selection)
+    return views.processes(picture, rows, desk.now())
+
+
+def list_key(desk: Desk, command: Command) -> Result:
+    picture = desk.picture(("world", "processes"), command.selection)
+    rows = picture.select(command.selection)
+    if not rows:
+        raise missing(desk.picture(("world",)), command.selection)
+    return describe(desk, picture, rows[0])
+
+
+def list_pid(desk: Desk, command: Command) -> Result:
+    """Pids are a machine's own: several machines may have a process with this one."""
+    picture = desk.picture(("processes",), pid=command.pid)
+    rows = picture.with_pid(command.pid)
+    if not rows:
+        raise Refused(
+            "unknown_target", f"no process of the group has pid {command.pid} (`list IP` shows pids)"
+        )
+    if len(rows) == 1:
+        return describe(desk, picture, rows[0])
+    result = views.processes(picture, rows, desk.now())
+    note = (
+        f"{len(rows)} machines have a process with pid {command.pid}; to see one in full: list {rows[0].key}"
+    )
+    return replace(result, lines=[*result.lines, note], document={"pid": command.pid, **result.document})
+
+
+def describe(desk: Desk, picture: Picture, row: Row) -> Result:
+    """What the daemon of its machine sees now; what was last known where it cannot be asked."""
+    entry = views.process(picture, row, desk.now())
+    facts, notes, code = {}, [], 0
+    try:
+        facts = desk.ask(DescribeProcess(row.key)).facts
+    except (Refused, NoReply, LinkLost) as error:
+        if isinstance(error, Refused) and error.code in ("forbidden", "bad_request"):
+            raise
+        notes.append(f"{error}; shown is what was last known")
+        code = error.exit_code
+    document = {"pid": row.pid, "processes": [{**entry, "facts": facts}]}
+    return Result(views.description(entry, facts), document, code, notes)
+
+
+# ---- start, stop, restart, kill -----------------------------------------------------------------------------------
+
+
+def operate(desk: Desk, command: Command) -> Result:
+    """A command that may reach over several machines is planned first, and the operator asked."""
+    selection = command.selection
+    request = OperateGroup(
+        command.verb, selection.region, selection.machine, "" if command.pid else selection.name,
+        command.pid, command_number(), command.plan,
+    )  # fmt: skip
+    targets: list[str] = []
+    if selection.is_wide and not command.plan:
+        if not desk.sure:
+            planned = desk.operate(replace(request, plan=True))
+            if planned.trouble:
+                raise NoReply(f"{command.text}: the plan did not come, nothing was done: {planned.trouble}")
+            targets = [outcome.target for outcome in planned.outcomes]
+            if not _agreed(desk, command, planned):
+                return Result(["nothing was done"], {"verb": command.verb, "plan": True, "outcomes": []}, 0)
+        request = replace(request, wide=True)
+    done = desk.operate(request, len(targets))
+    if not done.outcomes and not done.trouble:
+        raise missing(desk.picture(("world",)), selection)
+    return _operated(command, done, targets)
+
+
+def _agreed(desk: Desk, command: Command, planned: Operated) -> bool:
+    touched, already, machines = reports.reach(planned.outcomes)
+    if machines <= 1:
+        return True
+    left = f" ({already} more are so already)" if already else ""
+    what = f"{quantity.count(touched, 'process')} on {quantity.count(machines, 'machine')}{left}"
+    return desk.confirm(f"{command.text}: {what}")
+
+
+def _operated(command: Command, done: Operated, targets: list[str]) -> Result:
+    result = reports.outcomes(command.verb, done.outcomes, plan=command.plan)
+    if not done.trouble:
+        return result
+    told = {outcome.target for outcome in done.outcomes}
+    untold = [Outcome(target, UNKNOWN, "no outcome came") for target in targets if target not in told]
+    result = reports.outcomes(command.verb, [*done.outcomes, *untold])
+    code = exit_code([*done.outcomes, Outcome("", UNKNOWN)])
+    return replace(result, exit_code=code, notes=[done.trouble])
+
+
+# ---- the rest -----------------------------------------------------------------------------------------------------
+
+
+def who(desk: Desk, _command: Command) -> Result:
+    reply = desk.ask(ReadSessions(everywhere=True))
+    return reports.sessions(reply.sessions, reply.silent)
+
+
+def audit(desk: Desk, command: Command) -> Result:
+    return reports.audit(desk.ask(ReadAudit(command.count)).lines)
+
+
+def help_(_desk: Desk, command: Command) -> Result:
+    return reports.help_topic(command.topic) if command.topic else reports.help_list()
+
+
+def watch_(desk: Desk, command: Command) -> Result:
+    return watch.table(desk, command.selection) if desk.interactive else watch.lines(desk, command.selection)
+
+
+def exit_(_desk: Desk, _command: Command) -> Result:
+    return Result([], {})
+
+
+LISTS: dict[str, Callable[[Desk, Command], Result]] = {
+    "world": list_world,
+    "machine": list_machine,
+    "process": list_process,
+    "key": list_key,
+    "pid": list_pid,
+}
+COMMANDS: dict[str, Callable[[Desk, Command], Result]] = {
+    "list": list_,
+    "start": operate,
+    "stop": operate,
+    "restart": operate,
+    "kill": operate,
+    "plan": operate,
+    "watch": watch_,
+    "who": who,
+    "audit": audit,
+    "help": help_,
+    "exit": exit_,
+}
+
+
+# ---- what is not there --------------------------------------------------------------------------------------------
+
+
+def missing(picture: Picture, selection: Selection) -> AgentError:
+    """Which word of a selection that matched nothing is to blame; `picture` has the whole world."""
+    names = {name for processes in picture.world.values() for name in processes}
+    for noun, pattern, known, where in (
+        ("region", selection.region, picture.regions, "list world"),
+        ("machine", selection.machine, picture.ips(), "list machine"),
+        ("process", selection.name, names, "list IP"),
+    ):
+        for word in alternatives(pattern):
+            accepts = matcher(word)
+            if accepts and not any(map(accepts, known)):
+                hint = did_you_mean(word, known)
+                return Refused("unknown_target", f'no {noun} "{word}"{hint}; `{where}` shows what there is')
+    return Refused("unknown_target", f"nothing matches {selection}: these exist, but not together")
+
+
+def _is_empty_place(picture: Picture, selection: Selection) -> bool:
+    """Machines that exist and have no processes are no mistake of the operator."""
+    return selection.name == "*" and any(selection.matches_machine(*place) for place in picture.world)

@@ -1,0 +1,168 @@
+"""The shell: a prompt with completion, history and a status line, and a picture that the daemon keeps up to date.
+
+All of it is one thread: while the prompt waits for a key, prompt_toolkit's asyncio loop calls `_let_greenlets_run`,
+which waits for that loop's file descriptor in gevent's loop; so the link lives on and nothing needs a lock. The
+standard library is not patched in this role: asyncio needs it as it is.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gevent.socket import wait_read
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.eventloop.inputhook import InputHookContext
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.shortcuts import CompleteStyle
+
+from agent.errors import AgentError
+from agent.messages import WatchPicture
+from roles.admin import commands, completion, grammar, quantity, status
+from roles.admin.desk import EVERYTHING, Desk
+from roles.admin.interrupt import Interrupt
+from roles.admin.picture import Picture
+from roles.admin.screen import Screen
+from roles.admin.session import Session
+
+log = logging.getLogger("agent.admin")
+
+PROMPT = "agent> "
+REFRESH_S = 1.0
+
+
+class ShellDesk(Desk):
+    """The picture is at hand; a person is asked."""
+
+    interactive = True
+
+    def picture(self, parts: Sequence[str], selection: Any = EVERYTHING, pid: int = 0) -> Picture:
+        if self.session.link is None:
+            heard = self.session.picture.heard
+            age = "never came" if heard is None else f"is {quantity.duration(self.now() - heard)} old"
+            self.warn(f"{self.session.trouble}; the picture {age}")
+        return self.session.picture
+
+    def confirm(self, question: str) -> bool:
+        try:
+            answer: str = PromptSession().prompt(f"{question}. Go on? [y/N] ", inputhook=_let_greenlets_run)
+        except (KeyboardInterrupt, EOFError):
+            return False
+        return answer.strip().lower() in ("y", "yes", "是")
+
+
+class Offer(Completer):
+    """completion.candidates for prompt_toolkit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
+        replaced, words = completion.candidates(document.text_before_cursor.lstrip(), self._session.picture)
+        for word in words:
+            yield Completion(word, start_position=-len(replaced))
+
+
+def run(session: Session, screen: Screen, interrupt: Interrupt, timeout_s: float, sure: bool) -> int:
+    """Until exit or Ctrl-D."""
+    desk = ShellDesk(session, screen, interrupt, timeout_s, sure)
+    prompt: PromptSession[str] = PromptSession(
+        PROMPT,
+        completer=Offer(session),
+        complete_while_typing=False,
+        complete_style=CompleteStyle.MULTI_COLUMN,
+        history=_history(screen),
+        bottom_toolbar=lambda: _status(session, desk),
+        refresh_interval=REFRESH_S,
+        enable_open_in_editor=False,
+    )
+    session.notify = lambda line: _tell(screen, line)
+    session.keep()
+    _greet(desk)
+    while True:
+        try:
+            with patch_stdout(raw=True):
+                text = prompt.prompt(inputhook=_let_greenlets_run)
+        except KeyboardInterrupt:
+            continue  # Ctrl-C empties the line
+        except EOFError:
+            return 0
+        if text.strip() and not _run_line(desk, text):
+            return 0
+
+
+def _run_line(desk: ShellDesk, text: str) -> bool:
+    """False when it was the last one."""
+    try:
+        command = grammar.parse(text)
+        if command.verb == "exit":
+            return False
+        result = commands.run(desk, command)
+        desk.screen.show(command.text, result)
+        for note in result.notes:
+            desk.warn(note)
+    except AgentError as error:
+        desk.warn(error)
+    except KeyboardInterrupt:
+        desk.screen.end_progress()
+        desk.screen.leave_line()
+    except Exception as error:
+        # A bug in one command must not cost the operator his session.
+        log.exception("command %r: a bug", text)
+        desk.warn(
+            f"internal error: {type(error).__name__}: {error}; set AGENT_LOG_LEVEL=debug for the traceback"
+        )
+    return True
+
+
+def _greet(desk: ShellDesk) -> None:
+    session = desk.session
+    try:
+        desk.interrupt.run(session.subscribe, WatchPicture(follow=True))
+    except AgentError as error:
+        desk.warn(error)
+    except KeyboardInterrupt:
+        desk.warn("the picture did not come yet; `list` shows what is there")
+    version = session.link.peer.version if session.link else "?"
+    desk.screen.lines(
+        [
+            f"daemon {session.daemon} (agent {version}), user {session.user}; `help` lists the commands, Tab completes"
+        ]
+    )
+    for problem in session.picture.problems:
+        desk.warn(f"configuration: {problem}")
+
+
+def _let_greenlets_run(context: InputHookContext) -> None:
+    """Until prompt_toolkit has something to do: a key, a resized window, its refresh."""
+    wait_read(context.fileno())
+
+
+def _status(session: Session, desk: ShellDesk) -> str:
+    trouble = "" if session.link else session.trouble
+    return " " + status.line(session.picture, session.daemon, trouble, desk.now())
+
+
+def _tell(screen: Screen, line: str) -> None:
+    """Above the prompt, from any greenlet: sys.stdout is prompt_toolkit's while it prompts."""
+    screen.end_progress()
+    print(f"agent: {line}", file=sys.stdout, flush=True)
+
+
+def _history(screen: Screen) -> History:
+    """Across sessions, for this user's eyes only. Passwords are asked for elsewhere and never come here."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    path = Path(state) / "agent" / "history"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        screen.complain(f"no history will be kept: {path}: {error.strerror}")
+        return InMemoryHistory()
+    return FileHistory(str(path))

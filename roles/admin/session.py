@@ -1,0 +1,166 @@
+"""The link to a daemon: connect, log in, ask, take what it pushes; in the shell also reconnect.
+
+    call ───────────> daemon
+    picture <──────── PictureChanged      progress <──────── TargetFinished
+
+Its greenlets are the link's own; `keep` makes it come back when the link ends.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from agent import __version__, dialer, handshake, messages
+from agent.address import Address
+from agent.backoff import Backoff
+from agent.dispatch import SHARED, Table
+from agent.errors import AgentError, ConnectFailed, LoginRefused
+from agent.link import Link, Peer
+from agent.outcome import Outcome
+from roles.admin.picture import Picture
+
+SUBSCRIBE_S = 30.0
+REFUSALS = 3  # in a row: the password was changed or the user removed; more tries would only fill the audit
+
+Progress = Callable[[Outcome], None]
+
+
+class Session:
+    """`notify` (set it) gets one line whenever the connection is lost or back."""
+
+    def __init__(self, address: Address, user: str, password: str) -> None:
+        self.address = address
+        self.user = user
+        self.picture = Picture()
+        self.whole = False  # the picture has come in full
+        self.pushed = Event()
+        self.tick_s = 0.0
+        self.link: Link | None = None
+        self.daemon = ""
+        self.trouble = f"not connected to {address}"
+        self._password = password
+        self.notify: Callable[[str], None] = lambda _line: None
+        self._keeping = False
+        self._subscription: messages.WatchPicture | None = None
+        self._progress: dict[str, Progress] = {}
+
+    def open(self) -> None:
+        """Raises ConnectFailed, LoginRefused."""
+        gevent.spawn(self._live, self._connect())
+
+    def keep(self) -> None:
+        """From now on a lost link is made anew."""
+        self._keeping = True
+
+    def close(self) -> None:
+        self._keeping = False
+        if self.link is not None:
+            self.link.close("done")
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        """Raises Refused, LinkLost, NoReply, and ConnectFailed while there is no link (then nothing was sent)."""
+        if self.link is None:
+            raise ConnectFailed(f"{self.trouble}: nothing was sent")
+        return self.link.call(request, timeout_s)
+
+    def subscribe(
+        self, request: messages.WatchPicture, timeout_s: float = SUBSCRIBE_S
+    ) -> messages.PictureBegun:
+        """Fill `picture`; with `follow` it is kept so, through reconnections too. Raises what `call` raises."""
+        self._subscription = request if request.follow else None
+        self.picture, self.whole = Picture(), False
+        begun: messages.PictureBegun = self.call(request, timeout_s)
+        self.picture.problems = list(map(str, begun.problems))
+        self.tick_s, self.whole = begun.tick_s, True
+        self.pushed.set()
+        return begun
+
+    @contextmanager
+    def progress_of(self, command: str, progress: Progress) -> Iterator[None]:
+        self._progress[command] = progress
+        try:
+            yield
+        finally:
+            del self._progress[command]
+
+    # ---- what the daemon pushes -----------------------------------------------------------------------------------
+
+    def changed(self, notice: messages.PictureChanged) -> None:
+        self.picture.apply(notice, time.monotonic())
+        self.pushed.set()
+
+    def finished(self, notice: messages.TargetFinished) -> None:
+        progress = self._progress.get(notice.command)
+        if progress is not None:
+            progress(Outcome(*notice.outcome[:4]))
+
+    # ---- the connection -------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Link:
+        hello = handshake.Identity("admin", self.user, __version__, 0)
+        sock, daemon = dialer.connect(self.address, hello, self._password)
+        self.daemon = daemon.name
+        self.link = Link(
+            sock, local=b"", role=daemon.role, name=daemon.name, address=str(self.address), version=daemon.version,
+            table=TABLE, state=self,
+        )  # fmt: skip
+        return self.link
+
+    def _live(self, link: Link) -> None:
+        """Until the link ends, and with `keep` for ever."""
+        while True:
+            why = link.run()
+            self.link = None
+            self.trouble = f"the connection to daemon {self.daemon} at {self.address} was lost ({why})"
+            if not self._keeping:
+                return
+            self.notify(f"{self.trouble}; reconnecting")
+            found = self._reconnect()
+            if found is None:
+                return
+            link = found
+            gevent.spawn(self._resubscribe)
+
+    def _reconnect(self) -> Link | None:
+        backoff, refusals = Backoff(), 0
+        while self._keeping:
+            gevent.sleep(backoff.next_s())
+            try:
+                return self._connect()
+            except LoginRefused as error:
+                refusals += 1
+                self.trouble = str(error)
+                if refusals == REFUSALS:
+                    self.notify(f"{error}; leave with `exit` and log in again")
+                    return None
+            except ConnectFailed as error:
+                self.trouble = str(error)
+        return None
+
+    def _resubscribe(self) -> None:
+        if self._subscription is not None:
+            try:
+                self.subscribe(self._subscription)
+            except AgentError as error:
+                self.notify(f"{error}; the picture is not kept up to date")
+                return
+        self.notify(f"connected again to daemon {self.daemon} at {self.address}")
+
+
+TABLE = Table(SHARED)
+
+
+@TABLE.on(messages.PictureChanged, ask=("daemon",))
+def picture_changed(session: Session, _peer: Peer, notice: messages.PictureChanged) -> None:
+    """Part of the picture."""
+    session.changed(notice)
+
+
+@TABLE.on(messages.TargetFinished, ask=("daemon",))
+def target_finished(session: Session, _peer: Peer, notice: messages.TargetFinished) -> None:
+    """One more target of a command has its outcome."""
+    session.finished(notice)

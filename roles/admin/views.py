@@ -1,0 +1,254 @@
+"""The `list` commands: a picture -> rows -> text and a document. Pure; monotonic `now` is passed in.
+
+Every function returns a Result. Keys of a document are a contract with users' scripts: add some, rename none.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from agent.names import split_key
+from agent.table import render, safe
+from roles.admin import quantity
+from roles.admin.picture import MachineRow, Picture, Row, verdict_order
+from roles.admin.result import Result
+
+SKEW_SHOWN_S = 2.0
+UP = ("RUNNING", "STARTING", "STOPPING", "SILENT")  # there is a process that has an uptime
+
+
+# ---- list world ---------------------------------------------------------------------------------------------------
+
+
+def world(picture: Picture) -> Result:
+    """Regions with machines, processes and counts by verdict."""
+    by_region: dict[str, list[Row]] = {region: [] for region in picture.regions}
+    for key in picture.every_key():
+        by_region.setdefault(key.partition(".")[0], []).append(picture.row(key))
+    regions = [_region(picture, region, rows) for region, rows in sorted(by_region.items())]
+    counts = picture.verdicts()
+    total = {"machines": len(picture.ips()), "processes": sum(counts.values()), "verdicts": _ordered(counts)}
+    document = {"regions": regions, "total": total, "problems": picture.problems}
+    shown = sorted(counts, key=verdict_order)
+    rows = [_world_line(entry["region"], entry, shown) for entry in regions]
+    if len(regions) > 1:
+        rows.append(_world_line("total", total, shown))
+    lines = _table(["REGION", "MACHINES", "PROCESSES", *shown], rows, "<" + ">" * (2 + len(shown)))
+    lines = lines or ["the world is empty; one is loaded by: agent world import FILE"]
+    return Result(lines, document, 0, _problems(picture))
+
+
+def _region(picture: Picture, region: str, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "region": region,
+        "attributes": picture.regions.get(region, {}),
+        "machines": len(picture.machines_of(region)),
+        "processes": len(rows),
+        "verdicts": _ordered(picture.verdicts(rows)),
+    }
+
+
+def _world_line(name: str, entry: dict[str, Any], verdicts: Sequence[str]) -> list[str]:
+    counts = [str(entry["verdicts"].get(verdict, "")) for verdict in verdicts]
+    return [name, str(entry["machines"]), str(entry["processes"]), *counts]
+
+
+# ---- list machine -------------------------------------------------------------------------------------------------
+
+
+def machines(picture: Picture, ips: Iterable[str], presence: dict[str, Any], now: float) -> Result:
+    """`presence` is that of messages.Presence: it alone knows of two daemons for one ip."""
+    entries = [_machine(picture, ip, presence.get(ip, {}), now) for ip in ips]
+    rows = [_machine_line(entry) for entry in entries]
+    headers = ["IP", "REGIONS", "ONLINE", "LOAD", "CPU", "MEMORY", "DISK", "UP/WANTED", "VERSION", "NOTE"]
+    lines = _table(headers, rows, "<<<>>>>><<")
+    return Result(lines, {"machines": entries, "problems": picture.problems}, 0, _problems(picture))
+
+
+def _machine(picture: Picture, ip: str, presence: dict[str, Any], now: float) -> dict[str, Any]:
+    machine = picture.machines.get(ip) or MachineRow(ip)
+    info = machine.info or {}
+    rows = [row for row in picture.rows.values() if f".{ip}." in row.key]
+    return {
+        "ip": ip,
+        "regions": picture.regions_of(ip),
+        "online": machine.online,
+        "age_s": _rounded(machine.age(now)),
+        "processes_up": info.get("processes_up", sum(row.verdict in UP for row in rows)),
+        "processes_wanted": info.get("processes_wanted", sum(row.wanted == "up" for row in rows)),
+        "rival": str(presence.get("rival") or presence.get("rivals") or ""),
+        "info": info,
+    }
+
+
+def _machine_line(entry: dict[str, Any]) -> list[str]:
+    info = entry["info"]
+    load, cpus = info.get("load1"), info.get("cpus")
+    return [
+        entry["ip"],
+        " ".join(entry["regions"]),
+        "yes" if entry["online"] else "NO",
+        "" if load is None else f"{load:.2f}" + (f"/{cpus}" if cpus else ""),
+        _told(info, "cpu_percent", quantity.percent),
+        _used(info, "mem_total", "mem_available"),
+        _used(info, "disk_total", "disk_free"),
+        f"{entry['processes_up']}/{entry['processes_wanted']}",
+        info.get("version", ""),
+        _machine_note(entry),
+    ]
+
+
+def _machine_note(entry: dict[str, Any]) -> str:
+    notes = []
+    if entry["rival"]:
+        where = f" (the other at {entry['rival']})" if ":" in entry["rival"] else ""
+        notes.append(f"TWO DAEMONS claim this ip{where}: stop one")
+    skew_s = entry["info"].get("skew_s") or 0.0
+    if abs(skew_s) > SKEW_SHOWN_S:
+        notes.append(f"clock {quantity.duration(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}")
+    if not entry["online"]:
+        age_s = entry["age_s"]
+        notes.append("never seen" if age_s is None else f"last report {quantity.duration(age_s)} ago")
+    return "; ".join(notes)
+
+
+def _used(info: dict[str, Any], total_key: str, free_key: str) -> str:
+    total, free = info.get(total_key), info.get(free_key)
+    if not total or free is None:
+        return ""
+    return f"{100 * (total - free) / total:.0f}% of {quantity.size(total)}"
+
+
+# ---- list IP ------------------------------------------------------------------------------------------------------
+
+
+def processes(picture: Picture, rows: Sequence[Row], now: float) -> Result:
+    """Processes with verdict, pid, uptime, cpu, memory, age of the last report, startcount."""
+    entries = [process(picture, row, now) for row in rows]
+    verdicts = _ordered(picture.verdicts(rows))
+    document = {"processes": entries, "verdicts": verdicts, "problems": picture.problems}
+    return Result([*process_lines(entries), _summary(verdicts)], document, 0, _problems(picture))
+
+
+def process(picture: Picture, row: Row, now: float) -> dict[str, Any]:
+    """One process as a document."""
+    region, ip, name = split_key(row.key)
+    configured = picture.configured(row.key)
+    lasted_s = row.lasted(now)
+    return {
+        "key": row.key,
+        "region": region,
+        "ip": ip,
+        "name": name,
+        "type": configured.get("type", ""),
+        "verdict": row.verdict,
+        "wanted": row.wanted,
+        "pid": row.pid,
+        "uptime_s": _rounded(lasted_s) if row.pid and row.verdict in UP else None,
+        "since_at": row.since_at,
+        "in_state_s": _rounded(lasted_s),
+        "age_s": _rounded(row.age(now)),
+        "startcount": row.startcount,
+        "exit": row.exit,
+        "info": row.info or {},
+    }
+
+
+def process_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Region and ip are columns only where they differ; players only where a process says how many."""
+    columns = ["NAME", "VERDICT", "WANTED", "PID", "UPTIME", "CPU", "MEMORY", "REPORT", "STARTS", "EXIT"]
+    align = "<<<>>>>>><"
+    several_ips = len({entry["ip"] for entry in entries}) > 1
+    several_regions = len({entry["region"] for entry in entries}) > 1
+    with_players = any("players" in entry["info"] for entry in entries)
+    rows = [_process_line(entry) for entry in entries]
+    if with_players:
+        columns.insert(7, "PLAYERS")
+        align = align[:7] + ">" + align[7:]
+        for row, entry in zip(rows, entries, strict=True):
+            row.insert(7, entry["info"].get("players"))
+    if several_ips or several_regions:
+        columns, align = ["REGION", "IP", *columns], "<<" + align
+        rows = [[entry["region"], entry["ip"], *row] for row, entry in zip(rows, entries, strict=True)]
+    return _table(columns, rows, align)
+
+
+def _process_line(entry: dict[str, Any]) -> list[str]:
+    info, age_s, uptime_s = entry["info"], entry["age_s"], entry["uptime_s"]
+    return [
+        entry["name"],
+        entry["verdict"],
+        entry["wanted"],
+        str(entry["pid"] or ""),
+        "" if uptime_s is None else quantity.duration(uptime_s),
+        _told(info, "cpu", quantity.percent) if entry["pid"] else "",
+        _told(info, "rss", quantity.size) if entry["pid"] else "",
+        "" if age_s is None else quantity.duration(age_s),
+        str(entry["startcount"]),
+        entry["exit"],
+    ]
+
+
+def _summary(verdicts: dict[str, int]) -> str:
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    if not counts:
+        return "no processes are configured there"
+    return f"{quantity.count(sum(verdicts.values()), 'process')}: {counts}"
+
+
+# ---- list PID -----------------------------------------------------------------------------------------------------
+
+
+def description(entry: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """Everything about one process: `facts` come from its daemon; without them what the picture knows."""
+    shown = facts or {
+        **{key: entry[key] for key in ("verdict", "wanted", "pid", "startcount", "exit", "type")},
+        "uptime": "" if entry["uptime_s"] is None else quantity.duration(entry["uptime_s"]),
+        "last report": "" if entry["age_s"] is None else f"{quantity.duration(entry['age_s'])} ago",
+        **entry["info"],
+    }
+    rows = [[name, _fact(name, value)] for name, value in shown.items() if value not in (None, "")]
+    return [safe(entry["key"]), *(f"  {line}" for line in render(rows).splitlines())]
+
+
+def _fact(name: str, value: Any) -> str:
+    """A value as its name says it is to be read."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_at"):
+            return quantity.moment(value)
+        if name.endswith("_s"):
+            return quantity.duration(value)
+        if name == "rss":
+            return quantity.size(value)
+    return _readable(value)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_readable(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(_readable(item) for item in value)
+    return str(value)
+
+
+# ---- shared -------------------------------------------------------------------------------------------------------
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]], align: str) -> list[str]:
+    return render(rows, headers, align).splitlines() if rows else []
+
+
+def _told(info: dict[str, Any], key: str, say: Any) -> str:
+    value = info.get(key)
+    return say(value) if isinstance(value, int | float) else ""
+
+
+def _ordered(counts: dict[str, int]) -> dict[str, int]:
+    return {verdict: counts[verdict] for verdict in sorted(counts, key=verdict_order) if counts[verdict]}
+
+
+def _problems(picture: Picture) -> list[str]:
+    return [f"configuration: {problem}" for problem in picture.problems]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
