@@ -1,0 +1,228 @@
+"""Lives as data: a list of events, and the state after each."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent import lifecycle as lc
+from agent.lifecycle import Facts, Life, Policy
+
+FOREVER = Policy(restart=lc.ALWAYS)
+ON_FAILURE = Policy(restart=lc.ON_FAILURE)
+NEVER = Policy(restart=lc.NEVER)
+CLEAN = Facts(clean=True)
+LONG = Facts(ran_s=3600)
+LEFT = Facts(leftovers=True)
+STARTED = [("start_asked", "STARTING"), ("spawned", "STARTING"), ("ready", "RUNNING")]
+STOPPED = [("ended", "STOPPING"), ("emptied", "STOPPED")]
+ENDS = [("ended", "BACKOFF"), ("backoff_over", "STARTING"), ("spawned", "STARTING")]
+
+# story: policy, [(event or (event, facts), state after)], wanted in the end
+STORIES = {
+    "started and stopped": (NEVER, [*STARTED, ("stop_asked", "STOPPING"), *STOPPED], "down"),
+    "started twice is started once": (NEVER, [*STARTED, ("start_asked", "RUNNING")], "up"),
+    "stopped twice is stopped once": (
+        NEVER,
+        [*STARTED, ("stop_asked", "STOPPING"), ("stop_asked", "STOPPING"), *STOPPED, ("stop_asked", "STOPPED")],
+        "down",
+    ),
+    "stop of what never ran": (NEVER, [("stop_asked", "STOPPED"), ("kill_asked", "STOPPED")], "down"),
+    "a clean end is no failure": (ON_FAILURE, [*STARTED, (("ended", CLEAN), "EXITED")], "up"),
+    "a failure is restarted": (ON_FAILURE, [*STARTED, *ENDS, ("ready", "RUNNING")], "up"),
+    "always means a clean end too": (FOREVER, [*STARTED, (("ended", CLEAN), "BACKOFF")], "up"),
+    "never means never": (NEVER, [*STARTED, ("ended", "EXITED"), ("backoff_over", "EXITED")], "up"),
+    "nothing restarts what an operator stopped": (
+        FOREVER,
+        [*STARTED, ("stop_asked", "STOPPING"), *STOPPED, ("backoff_over", "STOPPED"), ("ended", "STOPPED")],
+        "down",
+    ),
+    "a stop ends the back-off": (
+        FOREVER,
+        [*STARTED, ("ended", "BACKOFF"), ("stop_asked", "STOPPED"), ("backoff_over", "STOPPED")],
+        "down",
+    ),
+    "a start ends the back-off": (FOREVER, [*STARTED, ("ended", "BACKOFF"), ("start_asked", "STARTING")], "up"),
+    "an end that crosses the stop is a stop": (FOREVER, [*STARTED, ("stop_asked", "STOPPING"), *STOPPED], "down"),
+    "a start while stopping is not heard": (
+        NEVER,
+        [*STARTED, ("stop_asked", "STOPPING"), ("start_asked", "STOPPING"), *STOPPED],
+        "down",
+    ),
+    "saving for long is never killed unasked": (
+        NEVER,
+        [*STARTED, ("stop_asked", "STOPPING"), ("stop_timed_out", "STOPPING"), ("stop_timed_out", "STOPPING"), *STOPPED],
+        "down",
+    ),
+    "a kill in every state": (
+        FOREVER,
+        [
+            ("start_asked", "STARTING"), ("spawned", "STARTING"), ("kill_asked", "STOPPING"), *STOPPED,
+            *STARTED, ("kill_asked", "STOPPING"), ("kill_asked", "STOPPING"), *STOPPED,
+            *STARTED, ("stop_asked", "STOPPING"), ("kill_asked", "STOPPING"), *STOPPED,
+            *STARTED, ("ended", "BACKOFF"), ("kill_asked", "STOPPED"),
+        ],
+        "down",
+    ),
+    "restarted by an operator": (
+        NEVER,
+        [*STARTED, ("restart_asked", "STOPPING"), ("ended", "STOPPING"), ("emptied", "STARTING"), ("spawned", "STARTING"),
+         ("ready", "RUNNING")],
+        "up",
+    ),
+    "a stop overrules a restart": (
+        FOREVER, [*STARTED, ("restart_asked", "STOPPING"), ("stop_asked", "STOPPING"), *STOPPED], "down",
+    ),
+    "a restart overrules a stop": (
+        NEVER,
+        [*STARTED, ("stop_asked", "STOPPING"), ("restart_asked", "STOPPING"), ("ended", "STOPPING"),
+         ("emptied", "STARTING")],
+        "up",
+    ),
+    "a missing command is fatal": (FOREVER, [("start_asked", "STARTING"), ("spawn_failed", "FATAL")], "up"),
+    "a fatal one may be started again": (
+        FOREVER, [("start_asked", "STARTING"), ("spawn_failed", "FATAL"), *STARTED], "up",
+    ),
+    "what an operator cannot start is not tried behind his back": (
+        FOREVER, [("start_asked", "STARTING"), ("spawn_blocked", "FATAL")], "up",
+    ),
+    "a restart that is blocked is tried again": (
+        FOREVER, [*STARTED, ("ended", "BACKOFF"), ("backoff_over", "STARTING"), ("spawn_blocked", "BACKOFF")], "up",
+    ),
+    "never ready, 1 + 3 times": (
+        FOREVER, [("start_asked", "STARTING"), ("spawned", "STARTING"), *ENDS, *ENDS, *ENDS, ("ended", "FATAL")], "up",
+    ),
+    "ready once, and the count begins anew": (
+        FOREVER,
+        [("start_asked", "STARTING"), ("spawned", "STARTING"), *ENDS, *ENDS, *ENDS, ("ready", "RUNNING"), *ENDS,
+         *ENDS, *ENDS, *ENDS, ("ended", "FATAL")],
+        "up",
+    ),
+    "not ready in time: stopped and tried again": (
+        FOREVER,
+        [("start_asked", "STARTING"), ("spawned", "STARTING"), ("ready_timed_out", "STOPPING"), ("ready", "STOPPING"),
+         ("ended", "STOPPING"), ("emptied", "BACKOFF"), ("backoff_over", "STARTING")],
+        "up",
+    ),
+    "not ready in time, and nobody would restart it: left to come up late": (
+        NEVER,
+        [("start_asked", "STARTING"), ("spawned", "STARTING"), ("ready_timed_out", "STARTING"), ("ready", "RUNNING")],
+        "up",
+    ),
+    "children left behind are stopped too": (
+        NEVER, [*STARTED, ("ended", "EXITED"), (("stop_asked", LEFT), "STOPPING"), ("emptied", "STOPPED")], "down",
+    ),
+    "a new daemon goes on where the last one was": (
+        NEVER,
+        [*STARTED, ("adopted", "RUNNING"), ("stop_asked", "STOPPING"), ("adopted", "STOPPING"), *STOPPED],
+        "down",
+    ),
+    "found running though nobody remembers it": (NEVER, [("adopted", "RUNNING")], "up"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_life_goes_as_told(story):
+    policy, events, wanted = STORIES[story]
+    life, told = Life(), []
+    for event, _ in events:
+        name, facts = event if isinstance(event, tuple) else (event, lc.NO_FACTS)
+        life, _actions = lc.step(life, name, policy, facts)
+        told.append((event, life.state))
+    assert told == events
+    assert life.wanted == wanted
+
+
+def test_every_row_is_about_known_states_events_and_actions():
+    actions = {lc.SPAWN, lc.AWAIT_READY, lc.SIGNAL_STOP, lc.SIGNAL_REST, lc.SIGNAL_KILL, lc.ARM_READY, lc.ARM_STOP,
+               lc.ARM_BACKOFF, lc.REPORT}  # fmt: skip
+    for (state, event), steps in lc.TABLE.items():
+        assert state in lc.STATES and event in lc.EVENTS
+        assert steps[-1].when is None or len(steps) > 1, f"{state} {event} may fall through"
+        assert all(each.to in lc.STATES and set(each.actions) <= actions for each in steps)
+
+
+def test_the_last_possibility_of_every_row_is_unconditional():
+    assert [row for row, steps in lc.TABLE.items() if steps[-1].when is not None] == []
+
+
+def test_whatever_must_end_can_be_asked_to_end_in_every_state():
+    for state in lc.STATES:
+        for event in (lc.STOP_ASKED, lc.KILL_ASKED):
+            assert (state, event) in lc.TABLE
+
+
+def test_the_time_out_of_a_stop_kills_only_where_that_is_allowed():
+    stopping = Life(lc.STOPPING, lc.DOWN)
+    assert lc.step(stopping, lc.STOP_TIMED_OUT, NEVER) == (stopping, (lc.REPORT,))
+    life, actions = lc.step(stopping, lc.STOP_TIMED_OUT, Policy(kill_after_stop=True))
+    assert (life.state, actions) == (lc.STOPPING, (lc.SIGNAL_KILL, lc.ARM_STOP))
+    assert lc.step(life, lc.STOP_TIMED_OUT, Policy(kill_after_stop=True))[1] == (lc.REPORT,)
+
+
+def test_a_stop_that_was_signalled_before_the_daemon_died_is_not_signalled_again():
+    stopping = Life(lc.STOPPING, lc.DOWN)
+    assert lc.step(stopping, lc.ADOPTED, NEVER, Facts(signalled=True))[1] == (lc.ARM_STOP,)
+    assert lc.step(stopping, lc.ADOPTED, NEVER)[1] == (lc.SIGNAL_STOP, lc.ARM_STOP)
+
+
+def test_the_back_off_doubles_up_to_its_maximum_and_a_long_run_resets_it():
+    life, waits = Life(lc.RUNNING, lc.UP), []
+    for _ in range(8):
+        life, _actions = lc.step(life, lc.ENDED, FOREVER)
+        waits.append(lc.backoff_s(life, FOREVER))
+        for event in (lc.BACKOFF_OVER, lc.SPAWNED, lc.READY):
+            life, _actions = lc.step(life, event, FOREVER)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    life, _actions = lc.step(life, lc.ENDED, FOREVER, LONG)
+    assert lc.backoff_s(life, FOREVER) == 1
+
+
+# Words from outside, and the answers of a little world in which a process lives or does not.
+outside = st.sampled_from([lc.START_ASKED, lc.STOP_ASKED, lc.KILL_ASKED, lc.RESTART_ASKED])
+inside = st.sampled_from([
+    lc.READY, lc.READY_TIMED_OUT, lc.ENDED, lc.EMPTIED, lc.STOP_TIMED_OUT, lc.BACKOFF_OVER, lc.ADOPTED, lc.RESUMED,
+])  # fmt: skip
+policies = st.builds(
+    Policy,
+    restart=st.sampled_from([lc.NEVER, lc.ON_FAILURE, lc.ALWAYS]),
+    kill_after_stop=st.booleans(),
+    restart_tries=st.integers(0, 3),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(policies, st.data())
+def test_no_sequence_spawns_beside_a_living_process_or_against_the_operators_wish(policy, data):
+    life, lives, children, last_wish = Life(), False, False, lc.DOWN
+    for _ in range(data.draw(st.integers(1, 40))):
+        event = data.draw(st.one_of(outside, inside))
+        # The world's part: only a living process ends or shows itself ready; only the dead one's session empties.
+        if event in (lc.ENDED, lc.READY, lc.ADOPTED, lc.READY_TIMED_OUT) and not lives:
+            continue
+        if event == lc.EMPTIED and (lives or life.state != lc.STOPPING):
+            continue
+        if event == lc.RESUMED and lives:
+            continue
+        if event == lc.ENDED:
+            lives, children = False, data.draw(st.booleans())
+        if event == lc.EMPTIED:
+            children = False
+        if event in (lc.START_ASKED, lc.RESTART_ASKED):
+            last_wish = lc.UP if life.state != lc.STOPPING or event == lc.RESTART_ASKED else last_wish
+        if event in (lc.STOP_ASKED, lc.KILL_ASKED):
+            last_wish = lc.DOWN
+        was = life
+        life, actions = lc.step(life, event, policy, Facts(data.draw(st.booleans()), 1.0, children))
+        while lc.SPAWN in actions:
+            assert not lives, f"{was} + {event} spawns beside a living process"
+            assert life.wanted == lc.UP == last_wish, f"{was} + {event} starts what an operator stopped"
+            answer = data.draw(st.sampled_from([lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED]))
+            if children:
+                answer = lc.SPAWN_BLOCKED
+            lives = answer == lc.SPAWNED
+            life, actions = lc.step(life, answer, policy)
+        if lc.SIGNAL_KILL in actions:
+            assert was.killing or event == lc.KILL_ASKED or policy.kill_after_stop, "a kill nobody asked for"
+        assert life.wanted == last_wish
+        assert life.alive or not lives, f"{was} + {event} forgets a living process"
+        assert not (life.state in (lc.STARTING, lc.RUNNING) and not lives), f"{was} + {event} lives without a process"
