@@ -25,7 +25,12 @@ REFUSED_WAIT_S = 10.0  # most between two tries while the answer is "no": a pers
 
 
 def connect(
-    address: Address, hello: handshake.Identity, password: str, *, source_ip: str = "", timeout_s: float = CONNECT_S
+    address: Address,
+    hello: handshake.Identity,
+    password: str,
+    *,
+    source_ip: str = "",
+    timeout_s: float = CONNECT_S,
 ) -> tuple[Any, handshake.Identity]:
     """A socket after login, and who the server is. Raises ConnectFailed (LoginRefused) naming the address."""
     sock: Any = None
@@ -47,7 +52,9 @@ def connect(
         if isinstance(error, AgentError):
             raise ConnectFailed(f"{address} does not speak our protocol: {error}") from None
         if isinstance(error, ssl.SSLError):
-            raise ConnectFailed(f"{address}: no TLS with it ({error.reason}): is that port an agent's?") from None
+            raise ConnectFailed(
+                f"{address}: no TLS with it ({error.reason}): is that port an agent's?"
+            ) from None
         if isinstance(error, OSError):
             raise ConnectFailed(f"cannot connect to {address}: {error.strerror or error}") from None
         raise
@@ -71,7 +78,7 @@ class Dialer:
         self,
         what: str,
         address: Address,
-        hello: Callable[[], handshake.Identity],
+        hello: handshake.Identity,
         password: str,
         open_link: Callable[[Any, handshake.Identity], Link],
         joined: Callable[[Link], None],
@@ -91,7 +98,7 @@ class Dialer:
         backoff, refused = Backoff(), Backoff(1.0, REFUSED_WAIT_S)
         while True:
             try:
-                sock, server = connect(self.address, self._hello(), self._password, source_ip=self._source_ip)
+                sock, server = connect(self.address, self._hello, self._password, source_ip=self._source_ip)
             except ConnectFailed as error:
                 if self.trouble != str(error):
                     log.warning("%s: %s; trying on", self.what, error)

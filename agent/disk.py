@@ -32,7 +32,9 @@ def private_folder(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"state folder {path}: {error.strerror}; name another one with --state DIR") from None
+        raise ConfigError(
+            f"state folder {path}: {error.strerror}; name another one with --state DIR"
+        ) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"state folder {path} is not writable for us; name another one with --state DIR")
     return path

@@ -142,7 +142,9 @@ class Link:
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.result.set_exception(
-                LinkLost(f"link to {self} was lost ({self.closed_why}) before the reply came: outcome unknown")
+                LinkLost(
+                    f"link to {self} was lost ({self.closed_why}) before the reply came: outcome unknown"
+                )
             )
         current = gevent.getcurrent()
         for greenlet in self._greenlets:
@@ -179,7 +181,9 @@ class Link:
         if self.closed_why:
             return False
         if self.queued_bytes + len(frame) > self._queue_bytes:
-            log.warning("link to %s: dropped, %d bytes were waiting to be read by it", self, self.queued_bytes)
+            log.warning(
+                "link to %s: dropped, %d bytes were waiting to be read by it", self, self.queued_bytes
+            )
             self.close(f"{self.queued_bytes} bytes were waiting and were not read")
             return False
         self.queued_bytes += len(frame)
@@ -215,8 +219,12 @@ class Link:
         call = _Call(AsyncResult(), dst)
         self._calls[seq] = call
         try:
-            if not self.push(wire.pack(wire.REQUEST, seq, dst, self.local, messages.encode(message, timeout_s))):
-                raise Refused("unreachable", f"link to {self} is closed ({self.closed_why}): nothing was sent")
+            if not self.push(
+                wire.pack(wire.REQUEST, seq, dst, self.local, messages.encode(message, timeout_s))
+            ):
+                raise Refused(
+                    "unreachable", f"link to {self} is closed ({self.closed_why}): nothing was sent"
+                )
             expired = gevent.Timeout(timeout_s)
             expired.start()
             try:
@@ -255,7 +263,9 @@ class Link:
     def _receive_answer(self, frame: wire.Frame) -> None:
         call = self._calls.get(frame.seq)
         if call is None or (frame.src and frame.src != (call.dst or self.peer.name.encode())):
-            log.info("link to %s: a late or foreign reply (seq %d from %r) was dropped", self, frame.seq, frame.src)
+            log.info(
+                "link to %s: a late or foreign reply (seq %d from %r) was dropped", self, frame.seq, frame.src
+            )
             return
         try:
             message, _left_s = messages.decode(frame.body)
@@ -279,7 +289,9 @@ class Link:
 
     def _receive_request(self, frame: wire.Frame) -> None:
         if self._handlers >= MAX_HANDLERS:
-            self._answer(frame, wire.ERROR, messages.Error("too_many", f"more than {MAX_HANDLERS} requests under way"))
+            self._answer(
+                frame, wire.ERROR, messages.Error("too_many", f"more than {MAX_HANDLERS} requests under way")
+            )
             return
         self._handlers += 1
         gevent.spawn(self._handle, frame)
@@ -298,7 +310,9 @@ class Link:
         try:
             message, left_s = messages.decode(frame.body)
             peer = self._peer_of(frame)
-            peer.deadline = time.monotonic() + (DEFAULT_WAIT_S if left_s is None else min(left_s, 24 * 3600.0))
+            peer.deadline = time.monotonic() + (
+                DEFAULT_WAIT_S if left_s is None else min(left_s, 24 * 3600.0)
+            )
             reply = self.table.find(message, peer.role)(self.state, peer, message)
             if type(reply) is not messages.REPLY_OF.get(type(message)):
                 raise TypeError(f"the handler of {type(message).__name__} returned {type(reply).__name__}")
@@ -311,12 +325,17 @@ class Link:
             raise Refused("bad_request", str(error)) from None
         except Exception:
             log.exception("request from %s: a bug", self)
-            raise Refused("internal", f"internal error in {self.local.decode() or 'the agent'}: see its log") from None
+            raise Refused(
+                "internal", f"internal error in {self.local.decode() or 'the agent'}: see its log"
+            ) from None
 
     def _answer(self, frame: wire.Frame, kind: int, reply: Any) -> None:
         body = messages.encode(reply)
         if len(body) > wire.MAX_FRAME_BYTES - wire.PREFIX_BYTES - 2 * wire.MAX_NAME_BYTES:
-            kind, body = wire.ERROR, messages.encode(messages.Error("internal", f"reply of {len(body)} bytes is too large"))
+            kind, body = (
+                wire.ERROR,
+                messages.encode(messages.Error("internal", f"reply of {len(body)} bytes is too large")),
+            )
         self.push(wire.pack(kind, frame.seq, frame.src, self.local, body))
 
     def _peer_of(self, frame: wire.Frame) -> Peer:

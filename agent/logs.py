@@ -22,4 +22,6 @@ def begin() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines("%(asctime)s %(shown_level)s%(message)s"))
     level = os.environ.get("AGENT_LOG_LEVEL", "info").upper()
-    logging.basicConfig(level=level if level in logging.getLevelNamesMapping() else "INFO", handlers=[handler])
+    logging.basicConfig(
+        level=level if level in logging.getLevelNamesMapping() else "INFO", handlers=[handler]
+    )

@@ -61,7 +61,9 @@ def encode(value: Any, left_s: float | None = None) -> bytes:
     fields = {name: getattr(value, name) for name in _CHECKS[type(value)]}
     if left_s is not None:
         fields[LEFT] = round(left_s, 3)
-    return ujson.dumps([NAME_OF[type(value)], fields], ensure_ascii=False, escape_forward_slashes=False).encode()
+    return ujson.dumps(
+        [NAME_OF[type(value)], fields], ensure_ascii=False, escape_forward_slashes=False
+    ).encode()
 
 
 def decode(body: bytes) -> tuple[Any, float | None]:

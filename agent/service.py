@@ -64,7 +64,9 @@ class Service:
         self.stop(0)
 
     def _part_failed(self, greenlet: gevent.Greenlet) -> None:
-        log.critical("%s: a part of it failed and it stops: %r", self.name, greenlet, exc_info=greenlet.exc_info)
+        log.critical(
+            "%s: a part of it failed and it stops: %r", self.name, greenlet, exc_info=greenlet.exc_info
+        )
         self.stop(1)
 
 

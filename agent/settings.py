@@ -54,10 +54,14 @@ class Settings(dict[str, Any]):
 def load(usage: str, argv: list[str], role: str, environ: Mapping[str, str] = os.environ) -> Settings:
     """Merge everything. Raises ConfigError for the file; docopt ends the program on a wrong command line or --help."""
     defaults = dict(_DEFAULT.findall(usage))
-    parsed = docopt.docopt(re.sub(r"\[default: [^\]]*\]", "", usage), argv=[role, *argv] if _names_role(usage, role) else argv)
+    parsed = docopt.docopt(
+        re.sub(r"\[default: [^\]]*\]", "", usage), argv=[role, *argv] if _names_role(usage, role) else argv
+    )
     options = [name for name in parsed if name.startswith("--")]
     config = parsed.get("--config") or environ.get("AGENT_CONFIG")
-    file = _read_file(Path(config) if config else DEFAULT_FILE, required=bool(config), role=role, options=options)
+    file = _read_file(
+        Path(config) if config else DEFAULT_FILE, required=bool(config), role=role, options=options
+    )
     values, sources = dict(parsed), {}
     for option in options:
         key = option[2:].replace("-", "_")

@@ -28,7 +28,9 @@ PREFIX = struct.Struct(">IBIBB")
 PREFIX_BYTES = PREFIX.size  # 11
 LENGTH_BYTES = 4
 HEAD_BYTES = PREFIX_BYTES - LENGTH_BYTES  # what `length` counts beside dst, src and body
-ADDRESS_AT = 9  # offset of dst_len: dst_len, src_len, dst, src lie together, and a relay looks them up as one key
+ADDRESS_AT = (
+    9  # offset of dst_len: dst_len, src_len, dst, src lie together, and a relay looks them up as one key
+)
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024  # after login
 MAX_HELLO_BYTES = 4 * 1024  # before login
@@ -45,7 +47,12 @@ class Frame(NamedTuple):
 
 
 def pack(kind: int, seq: int, dst: bytes, src: bytes, body: bytes) -> bytes:
-    return PREFIX.pack(HEAD_BYTES + len(dst) + len(src) + len(body), kind, seq, len(dst), len(src)) + dst + src + body
+    return (
+        PREFIX.pack(HEAD_BYTES + len(dst) + len(src) + len(body), kind, seq, len(dst), len(src))
+        + dst
+        + src
+        + body
+    )
 
 
 def address_key(dst: bytes, src: bytes) -> bytes:
@@ -100,4 +107,6 @@ class Decoder:
     def keep(self, data: bytes, offset: int) -> None:
         self._rest = data[offset:]
         if len(self._rest) >= LENGTH_BYTES and int.from_bytes(self._rest[:LENGTH_BYTES], "big") > self.limit:
-            raise WireError(f"frame of {int.from_bytes(self._rest[:LENGTH_BYTES], 'big')} bytes; the limit is {self.limit}")
+            raise WireError(
+                f"frame of {int.from_bytes(self._rest[:LENGTH_BYTES], 'big')} bytes; the limit is {self.limit}"
+            )

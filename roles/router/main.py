@@ -20,7 +20,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from agent import VERSION, address, certificate, disk, logs, settings
+from agent import __version__, address, certificate, disk, logs, settings
 from agent.globaldb import GlobalDb
 from agent.handshake import Gate, Identity
 from agent.key import read_group_key
@@ -65,7 +65,9 @@ def main(argv: list[str]) -> int:
 
     gate = Gate(state.greet, state.verifier, state.failed, state.admit)
     service = Service("router")
-    listener = Listener(listen, certificate.own_certificate(folder), gate, Identity("router", "", VERSION, 0), serve)
+    listener = Listener(
+        listen, certificate.own_certificate(folder), gate, Identity("router", "", __version__, 0), serve
+    )
     service.at_stop(listener.stop)
     service.spawn(state.follow_world)
     service.spawn(state.announce)

@@ -62,7 +62,9 @@ class RelayLink(Link):
 
     def _pass_on(self, target: "RelayLink", data: bytes, start: int, end: int) -> None:
         if not target.push(data[start:end]):
-            self._refuse(data, start, end, "overloaded", f"the link to {target} is full or gone: nothing was sent")
+            self._refuse(
+                data, start, end, "overloaded", f"the link to {target} is full or gone: nothing was sent"
+            )
 
     def _find_route(self, frame: wire.Frame) -> "RelayLink | None":
         """The link a frame goes to, remembered; None when it has been refused. WireError for a forged `src`."""
@@ -74,7 +76,9 @@ class RelayLink(Link):
         ip = _ip_of(frame.dst)
         target = self.daemons.get(ip)
         if target is None:
-            self._refuse(wire.pack(*frame), 0, None, "unreachable", f"machine {ip} is not connected to the router")
+            self._refuse(
+                wire.pack(*frame), 0, None, "unreachable", f"machine {ip} is not connected to the router"
+            )
             return None
         self._routes[wire.address_key(frame.dst, frame.src)] = target
         return target

@@ -53,7 +53,10 @@ class RouterState:
         ips = self._globaldb.read_ips()
         self._read_at = time.monotonic()
         if self.links and not ips:
-            log.error("the world in globaldb is empty: was it emptied by mistake? keeping the %d known machines", len(self._ips))
+            log.error(
+                "the world in globaldb is empty: was it emptied by mistake? keeping the %d known machines",
+                len(self._ips),
+            )
             return
         self._ips = ips
 
@@ -95,7 +98,9 @@ class RouterState:
 
     def greet(self, hello: messages.Hello, address: str) -> None:
         if hello.role != "daemon":
-            raise Refused("forbidden", f"the router serves daemons only; an {hello.role} goes to a daemon (port 8889)")
+            raise Refused(
+                "forbidden", f"the router serves daemons only; an {hello.role} goes to a daemon (port 8889)"
+            )
         wait_s = self._throttle.wait_s(_host(address), time.monotonic())
         if wait_s:
             raise Refused("too_many", f"too many failed logins from your address; wait {wait_s:.0f} s")
@@ -123,7 +128,8 @@ class RouterState:
             log.error("machine %s: TWO DAEMONS: one from %s was replaced by the one from %s and came back; "
                       "stop one of them", ip, address, now.peer.address)  # fmt: skip
             raise Refused(
-                "forbidden", f"a newer daemon for {ip} is connected from {now.peer.address}: stop one of the two"
+                "forbidden",
+                f"a newer daemon for {ip} is connected from {now.peer.address}: stop one of the two",
             )
 
     # ---- links ----------------------------------------------------------------------------------------------------

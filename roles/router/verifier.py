@@ -17,7 +17,9 @@ from agent.disk import write_private
 from agent.handshake import MECHANISM, Verifier
 from agent.key import machine_key
 
-ITERATIONS = 4096  # the least scramp allows; a machine key is 256 random bits, no stretching makes it stronger
+ITERATIONS = (
+    4096  # the least scramp allows; a machine key is 256 random bits, no stretching makes it stronger
+)
 
 
 class Verifiers:
@@ -33,7 +35,9 @@ class Verifiers:
     def of(self, ip: str) -> Verifier:
         if ip not in self._known:
             salt = hmac.digest(self._secret, b"salt " + ip.encode(), "sha256")[:16]
-            made = scramp.ScramMechanism(MECHANISM).make_auth_info(machine_key(self._secret, ip), ITERATIONS, salt)
+            made = scramp.ScramMechanism(MECHANISM).make_auth_info(
+                machine_key(self._secret, ip), ITERATIONS, salt
+            )
             self._known[ip] = Verifier(bytes(made[0]), made[1], made[2], ITERATIONS)
         return self._known[ip]
 
@@ -44,7 +48,9 @@ class Verifiers:
 
     def save(self) -> None:
         if len(self._known) != self._saved:
-            rows = {ip: [_text(v.salt), _text(v.stored_key), _text(v.server_key)] for ip, v in self._known.items()}
+            rows = {
+                ip: [_text(v.salt), _text(v.stored_key), _text(v.server_key)] for ip, v in self._known.items()
+            }
             write_private(self._path, ujson.dumps(rows).encode())
             self._saved = len(self._known)
 

@@ -7,8 +7,12 @@ from agent.dispatch import Table
 from agent.link import Link
 
 
-def make_link(sock, local: bytes, role: str, name: str, table: Table | None = None, state=None, **more) -> Link:
-    return Link(sock, local=local, role=role, name=name, address="test", table=table or Table(), state=state, **more)
+def make_link(
+    sock, local: bytes, role: str, name: str, table: Table | None = None, state=None, **more
+) -> Link:
+    return Link(
+        sock, local=local, role=role, name=name, address="test", table=table or Table(), state=state, **more
+    )
 
 
 class Ends:

@@ -86,7 +86,9 @@ def test_a_handler_that_returns_the_wrong_reply_is_a_bug(table, joined):
 def test_no_reply_in_time_says_who_was_silent(table, joined):
     serve(table, lambda peer: gevent.sleep(10))
     ends = joined()
-    with pytest.raises(NoReply, match=r"no reply from daemon 10\.0\.0\.2 at test within 0 s: outcome unknown"):
+    with pytest.raises(
+        NoReply, match=r"no reply from daemon 10\.0\.0\.2 at test within 0 s: outcome unknown"
+    ):
         ends.left.call(messages.ReadPresence(), 0.05)
     assert not ends.left._calls
 
@@ -94,9 +96,8 @@ def test_no_reply_in_time_says_who_was_silent(table, joined):
 def test_an_outer_timeout_passes_through_a_call(table, joined):
     serve(table, lambda peer: gevent.sleep(10))
     ends = joined()
-    with pytest.raises(gevent.Timeout) as outer:
-        with gevent.Timeout(0.05) as mine:
-            ends.left.call(messages.ReadPresence(), 5)
+    with pytest.raises(gevent.Timeout) as outer, gevent.Timeout(0.05) as mine:
+        ends.left.call(messages.ReadPresence(), 5)
     assert outer.value is mine
 
 
@@ -107,7 +108,9 @@ def test_a_link_that_ends_tells_every_waiting_caller(table, joined):
     gevent.sleep(0.02)
     ends.right.close("test")
     gevent.joinall(calls, timeout=5)
-    assert all(isinstance(call.exception, LinkLost) and "outcome unknown" in str(call.exception) for call in calls)
+    assert all(
+        isinstance(call.exception, LinkLost) and "outcome unknown" in str(call.exception) for call in calls
+    )
 
 
 def test_a_call_on_a_closed_link_says_that_nothing_was_sent(joined):

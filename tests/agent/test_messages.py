@@ -59,5 +59,3 @@ def test_no_body_does_worse_than_be_refused(body):
         messages.decode(body)
     except (Refused, WireError):
         pass
-
-

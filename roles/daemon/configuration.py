@@ -1,0 +1,60 @@
+"""What is configured for this machine, as globaldb has it now or had it last; and the launch of each process."""
+
+import logging
+from collections.abc import Callable
+
+from agent.errors import ConfigError, StoreDown, StoreRefused
+from agent.globaldb import GlobalDb
+from agent.process import Process
+from agent.program import LaunchSpec, launch_spec
+from agent.world import World
+
+log = logging.getLogger("agent.configuration")
+
+
+class Configuration:
+    """`known` is False until globaldb has been read for the first time."""
+
+    def __init__(self, globaldb: GlobalDb, ip: str) -> None:
+        self.known = False
+        self.processes: dict[str, Process] = {}
+        self._globaldb = globaldb
+        self._ip = ip
+        self.world = World()
+        self._trouble = ""
+
+    def refresh(self) -> bool:
+        """Read what concerns this machine; False while globaldb is away: then what was known goes on to hold."""
+        try:
+            world = self._globaldb.read_machine(self._ip)
+        except (StoreDown, StoreRefused) as error:
+            if str(error) != self._trouble:
+                log.warning("%s; going on with the %d known processes, trying on", error, len(self.processes))
+            self._trouble = str(error)
+            return False
+        if self._trouble:
+            log.info("globaldb is back")
+        self._trouble = ""
+        if world is not self.world or not self.known:
+            for problem in world.problems:
+                log.error("configuration: %s", problem)
+            self.world = world
+            self.processes = {process.key: process for process in world.on(self._ip)}
+            log.info("configuration: %d processes on this machine", len(self.processes))
+        self.known = True
+        return True
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble
+
+    def launch_of(self, key: str) -> Callable[[], tuple[Process, LaunchSpec]]:
+        """What a keeper asks before each start. The callable raises ConfigError."""
+
+        def newest() -> tuple[Process, LaunchSpec]:
+            process = self.processes.get(key)
+            if process is None:
+                raise ConfigError(f"process {key} is no longer configured on {self._ip}")
+            return process, launch_spec(process, self.world.programs)
+
+        return newest

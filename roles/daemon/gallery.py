@@ -1,0 +1,217 @@
+"""Pictures of the group for admins: the whole one at login, then what changed, on a timer.
+
+One read of globaldb per tick however many admins look, none while nobody does. Admins with the same rights and the same
+selection get the same bytes. An admin that has not read the last push yet gets nothing but, once it has, the whole
+newest picture: never a backlog.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gevent
+from gevent.event import Event
+
+from agent import messages, wire
+from agent.errors import Refused, StoreDown, StoreRefused
+from agent.grant import Grant
+from agent.link import Link, Peer
+from agent.messages import PictureBegun, PictureChanged, WatchPicture
+from agent.process import Process
+from agent.selection import Selection
+from agent.world import World
+from roles.daemon.observer import Observer, Seen
+from roles.daemon.rights import may
+
+if TYPE_CHECKING:
+    from roles.daemon.state import DaemonState
+
+log = logging.getLogger("agent.gallery")
+
+TICK_S = 2.0
+LEAST_REST = (
+    9.0  # a tick rests so many times as long as its look took: at most a tenth of a core goes into it
+)
+ROWS = 1000  # per notice
+PARTS = frozenset({"world", "machines", "processes"})
+PID = messages.PROCESS_COLUMNS.index("pid")
+SHOWN_PROBLEMS = 50
+
+
+class View(NamedTuple):
+    """What one admin gets to see; followers with equal views share their bytes."""
+
+    grants: tuple[Grant, ...]
+    selection: Selection
+    parts: frozenset[str]
+
+    @property
+    def unlimited(self) -> bool:
+        return any(grant.has_verb("list") and grant.selection == "*" for grant in self.grants)
+
+    def selects(self, processes: Iterable[Process]) -> list[Process]:
+        if self.selection != Selection():
+            processes = [p for p in processes if self.selection.matches(p.region, p.ip, p.name)]
+        return list(processes) if self.unlimited else [p for p in processes if may(self.grants, "list", p)]
+
+    def places(self, world: World, processes: Iterable[Process]) -> dict[tuple[str, str], list[Process]]:
+        """(region, ip) -> what of `processes`, which this view selects, is there; machines without any too."""
+        places: dict[tuple[str, str], list[Process]] = {}
+        if self.unlimited and self.selection.name == "*":
+            for region, ips in world.machines.items():
+                places.update({(region, ip): [] for ip in ips if self.selection.matches_machine(region, ip)})
+        for process in processes:
+            places.setdefault((process.region, process.ip), []).append(process)
+        return places
+
+
+@dataclass(slots=True)
+class _Look:
+    """The whole group at one moment."""
+
+    world: World
+    processes: dict[str, Seen]
+    machines: dict[str, Seen]
+
+
+@dataclass(slots=True)
+class _Follower:
+    wanted: WatchPicture
+    behind: bool = False
+
+
+class Gallery:
+    def __init__(self, state: "DaemonState") -> None:
+        self._state = state
+        self._observer = Observer(state.globaldb, state.clock, state.presence)
+        self._followers: dict[Link, _Follower] = {}
+        self._last: _Look | None = None
+        self._wake = Event()
+
+    # ---- at once ---------------------------------------------------------------------------------------------------
+
+    def show(self, peer: Peer, wanted: WatchPicture) -> PictureBegun:
+        """Send the picture before the reply. Raises Refused, StoreDown."""
+        view = self._view(peer.name, wanted)
+        world = self._state.world_of(wanted.machine)
+        processes = view.selects(world.processes())
+        look = self._look(world, processes, view.parts)
+        if wanted.pid:
+            processes = [p for p in processes if look.processes[p.key].row[PID] == wanted.pid]
+        for frame in self._whole(view, processes, look):
+            peer.link.push(frame)
+        if wanted.follow:
+            if not self._followers and view.selection == Selection() and view.parts == PARTS:
+                self._last = look
+            self._followers[peer.link] = _Follower(wanted)
+            self._wake.set()
+        return PictureBegun(
+            len(processes), TICK_S, [str(problem) for problem in world.problems[:SHOWN_PROBLEMS]]
+        )
+
+    def forget(self, link: Link) -> None:
+        self._followers.pop(link, None)
+        if not self._followers:
+            self._last = None
+
+    def _view(self, user: str, wanted: WatchPicture) -> View:
+        selection = Selection(wanted.region, wanted.machine, wanted.name)
+        parts = PARTS & {part for part in wanted.parts if isinstance(part, str)}
+        return View(
+            self._state.rights.grants(user), selection, parts | ({"processes"} if wanted.pid else set())
+        )
+
+    def _look(self, world: World, processes: list[Process], parts: frozenset[str]) -> _Look:
+        self._state.clock.measure()
+        machines = self._observer.machines(sorted(world.ips()))
+        rows = self._observer.processes(processes, world, machines) if "processes" in parts else {}
+        return _Look(world, rows, machines)
+
+    # ---- on the timer ----------------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """For ever."""
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            rest_s = TICK_S
+            while self._followers:
+                gevent.sleep(rest_s)
+                began = time.monotonic()
+                try:
+                    self._tick()
+                except (StoreDown, StoreRefused) as error:
+                    log.debug("no news for admins: %s", error)
+                rest_s = max(TICK_S, LEAST_REST * (time.monotonic() - began))
+
+    def _tick(self) -> None:
+        world = self._state.globaldb.read_world()
+        look = self._look(world, list(world.processes()), PARTS)
+        last, self._last = self._last, look
+        views: dict[View, list[Link]] = {}
+        for link, follower in list(self._followers.items()):
+            try:
+                view = self._view(link.peer.name, follower.wanted)
+            except Refused as error:
+                gevent.spawn(link.goodbye, str(error), "removed")
+                continue
+            if link.queued_bytes:
+                follower.behind = True
+            elif follower.behind or last is None or last.world is not world:
+                follower.behind = False
+                self._send([link], self._whole(view, view.selects(world.processes()), look))
+            else:
+                views.setdefault(view, []).append(link)
+        if last is not None and views:
+            news = _Look(world, _news(last.processes, look.processes), _news(last.machines, look.machines))
+            for view, links in views.items():
+                self._send(links, self._changes(view, news))
+
+    def _send(self, links: list[Link], frames: Iterator[bytes]) -> None:
+        for frame in frames:
+            for link in links:
+                link.push(frame)
+            gevent.sleep(0)
+
+    # ---- bytes, encoded once for everybody who gets them -----------------------------------------------------------
+
+    def _whole(self, view: View, processes: list[Process], look: _Look) -> Iterator[bytes]:
+        at = self._state.clock.now() or time.time()
+        places = view.places(look.world, processes)
+        regions = {region: dict(look.world.regions.get(region, {})) for region, _ip in places}
+        yield self._frame(PictureChanged(at=at, reset=True, regions=regions))
+        if "world" in view.parts:
+            rows = [[region, ip, [dict(p.fields) for p in there]] for (region, ip), there in places.items()]
+            for part in _cut(rows):
+                yield self._frame(PictureChanged(at=at, world=part))
+        if "machines" in view.parts:
+            for part in _cut([look.machines[ip].row for ip in sorted({ip for _region, ip in places})]):
+                yield self._frame(PictureChanged(at=at, machines=part))
+        if "processes" in view.parts:
+            for part in _cut([look.processes[process.key].row for process in processes]):
+                yield self._frame(PictureChanged(at=at, processes=part))
+
+    def _changes(self, view: View, news: _Look) -> Iterator[bytes]:
+        at = self._state.clock.now() or time.time()
+        visible = view.selects(news.world.processes())
+        if "machines" in view.parts:
+            ips = {ip for _region, ip in view.places(news.world, visible)}
+            for part in _cut([seen.row for ip, seen in news.machines.items() if ip in ips]):
+                yield self._frame(PictureChanged(at=at, machines=part))
+        rows = [news.processes[p.key].row for p in visible if p.key in news.processes]
+        for part in _cut(rows if "processes" in view.parts else []):
+            yield self._frame(PictureChanged(at=at, processes=part))
+
+    def _frame(self, notice: PictureChanged) -> bytes:
+        return wire.pack(wire.NOTICE, 0, b"", self._state.ip.encode(), messages.encode(notice))
+
+
+def _news(last: dict[str, Seen], now: dict[str, Seen]) -> dict[str, Seen]:
+    return {key: seen for key, seen in now.items() if key not in last or last[key].raw != seen.raw}
+
+
+def _cut(rows: list[Any]) -> Iterator[list[Any]]:
+    for at in range(0, len(rows), ROWS):
+        yield rows[at : at + ROWS]

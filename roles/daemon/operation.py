@@ -1,0 +1,226 @@
+"""A command over processes: which targets, who may, on which machines, one verdict per target.
+
+    admin ─ OperateGroup ─► this daemon ─┬─ its own processes: their keepers
+                                         └─ each other machine: OperateMachine through the router ─► the daemon there,
+                                            which checks the rights again and answers with its verdicts
+
+No answer is never success: what was not sent is `failed` and says which hop had no way on, what was sent and not
+answered is `unknown`.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import gevent
+from gevent.pool import Pool
+
+from agent.errors import AgentError, LinkLost, NoReply, Refused
+from agent.link import Peer
+from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished
+from agent.outcome import FAILED, OK, REFUSED, UNKNOWN, Outcome
+from agent.process import Process
+from agent.selection import Selection
+from roles.daemon.rights import may
+from roles.daemon.state import DaemonState
+
+log = logging.getLogger("agent.operation")
+
+VERBS = ("start", "stop", "restart", "kill")
+HOP_S = 1.0  # kept back at each hop, so that the far one can still say what it saw
+LEAST_S = 0.5
+MACHINES_AT_ONCE = 200
+
+Progress = Callable[[Outcome], object]
+
+
+def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcomes:
+    """The whole of an admin's command. Raises Refused when it does not come to any target."""
+    what = _in_words(asked)
+    try:
+        if asked.verb not in VERBS:
+            raise Refused("bad_request", f"no verb {asked.verb!r}; there are {', '.join(VERBS)}")
+        if asked.verb == "kill" and asked.pid <= 1:
+            raise Refused("bad_request", "kill wants the pid of a process: kill IP PID")
+        outcomes = _operate(state, peer, asked)
+    except Refused as error:
+        if not asked.plan:
+            state.audit.note(peer.name, peer.address, what, [], f"refused: {error}")
+        raise
+    if not asked.plan:
+        state.audit.note(peer.name, peer.address, what, outcomes)
+    return Outcomes(pack(outcomes))
+
+
+def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcome]:
+    grants = state.rights.grants(peer.name)
+    selection = Selection(asked.region, asked.machine, asked.name or "*")
+    processes = state.select(selection)
+    if asked.verb == "kill":
+        return _on_machines(state, peer, asked, {ip: [] for ip in _kill_machine(state, asked, processes)})
+    allowed = [process for process in processes if may(grants, asked.verb, process)]
+    refused = [
+        Outcome(process.key, REFUSED, f"user {peer.name} may not {asked.verb} it")
+        for process in processes
+        if not may(grants, asked.verb, process)
+    ]
+    if not processes:
+        raise Refused("unknown_target", f"no process is configured that matches {selection}")
+    if not allowed:
+        raise Refused(
+            "forbidden", f"user {peer.name} may not {asked.verb} any of the {len(processes)} processes"
+        )
+    by_ip: dict[str, list[str]] = defaultdict(list)
+    for process in allowed:
+        by_ip[process.ip].append(process.key)
+    if asked.plan:
+        return [*refused, *(_planned(state, asked.verb, process) for process in allowed)]
+    if len(by_ip) > 1 and not asked.wide:
+        raise Refused(
+            "bad_request",
+            f"this is {len(allowed)} processes on {len(by_ip)} machines: confirm it (--yes in scripts)",
+        )
+    return [*refused, *_on_machines(state, peer, asked, by_ip)]
+
+
+def _kill_machine(state: DaemonState, asked: OperateGroup, processes: list[Process]) -> set[str]:
+    ips = {process.ip for process in processes} or ({asked.machine} if asked.machine == state.ip else set())
+    if len(ips) != 1:
+        raise Refused(
+            "unknown_target", f"kill is for one machine; {asked.machine} is {len(ips)} machines of the world"
+        )
+    return ips
+
+
+def _planned(state: DaemonState, verb: str, process: Process) -> Outcome:
+    """What would happen, from the last record and from who is online; does nothing."""
+    online = state.presence.online(process.ip)
+    if online is False:
+        return Outcome(process.key, FAILED, f"machine {process.ip} is not connected to the router")
+    if online is None:
+        return Outcome(
+            process.key, FAILED, f"{state.presence.trouble}: {process.ip} cannot be reached from here"
+        )
+    return Outcome(process.key, OK, f"would {verb} it")
+
+
+def _on_machines(
+    state: DaemonState, peer: Peer, asked: OperateGroup, by_ip: dict[str, list[str]]
+) -> list[Outcome]:
+    def progress(outcome: Outcome) -> None:
+        if asked.command:
+            peer.notify(TargetFinished(asked.command, pack([outcome])[0]))
+
+    def on_machine(ip: str) -> list[Outcome]:
+        order = OperateMachine(
+            asked.verb, by_ip[ip], peer.name, f"{peer.address} at {state.ip}", asked.pid, asked.command
+        )
+        if ip == state.ip:
+            return operate_machine(state, order, peer.left_s() - HOP_S, progress)
+        return _elsewhere(state, ip, order, peer.left_s() - HOP_S, progress)
+
+    pool = Pool(MACHINES_AT_ONCE)
+    answers = [pool.spawn(on_machine, ip) for ip in by_ip]
+    gevent.joinall(answers, raise_error=True)
+    return [outcome for answer in answers for outcome in answer.value]
+
+
+def _elsewhere(
+    state: DaemonState, ip: str, order: OperateMachine, wait_s: float, progress: Progress
+) -> list[Outcome]:
+    targets = order.targets or [ip]
+
+    def all_of_them(result: str, detail: str) -> list[Outcome]:
+        outcomes = [Outcome(target, result, detail) for target in targets]
+        for outcome in outcomes:
+            progress(outcome)
+        return outcomes
+
+    link = state.presence.link
+    if link is None:
+        return all_of_them(FAILED, f"{state.presence.trouble}: nothing was sent to {ip}")
+    with state.listening(order.command, progress):
+        try:
+            reply = link.call(order, max(LEAST_S, wait_s), ip.encode())
+        except Refused as error:
+            result = {"forbidden": REFUSED, "timed_out": UNKNOWN, "internal": UNKNOWN}.get(error.code, FAILED)
+            return all_of_them(result, str(error))
+        except (LinkLost, NoReply) as error:
+            return all_of_them(UNKNOWN, str(error))
+    outcomes = unpack(reply.outcomes)
+    answered = {outcome.target for outcome in outcomes}
+    silent = [
+        Outcome(key, UNKNOWN, f"the daemon of {ip} said nothing of it")
+        for key in order.targets
+        if key not in answered
+    ]
+    return outcomes + silent
+
+
+def operate_machine(
+    state: DaemonState, order: OperateMachine, wait_s: float, progress: Progress = lambda outcome: None
+) -> list[Outcome]:
+    """Here. Rights are looked up again: the daemon that asks may be behind, or not what it seems. Raises Refused."""
+    if order.verb not in VERBS:
+        raise Refused("bad_request", f"daemon {state.ip} knows no verb {order.verb!r}")
+    grants = state.rights.grants(order.user)
+    wait_s = max(LEAST_S, wait_s)
+    targets = _by_pid(state, order) if order.verb == "kill" else order.targets
+    state.refresh_configuration()
+
+    def on_process(key: str) -> Outcome:
+        outcome = _on_process(state, order, grants, key, wait_s)
+        progress(outcome)
+        return outcome
+
+    answers = [gevent.spawn(on_process, key) for key in targets]
+    gevent.joinall(answers, raise_error=True)
+    return [answer.value for answer in answers]
+
+
+def _by_pid(state: DaemonState, order: OperateMachine) -> list[str]:
+    keys = [key for key, keeper in state.keepers.items() if keeper.pid == order.pid]
+    if not keys:
+        raise Refused(
+            "unknown_target",
+            f"pid {order.pid} is not a process that the agent manages on {state.ip}; nothing was done",
+        )
+    return keys
+
+
+def _on_process(state: DaemonState, order: OperateMachine, grants: tuple, key: str, wait_s: float) -> Outcome:
+    keeper = state.keepers.get(key) if isinstance(key, str) else None
+    if keeper is None:
+        return Outcome(str(key), FAILED, f"process {key} is not configured on {state.ip}")
+    if not may(grants, order.verb, state.process_of(key)):
+        return Outcome(key, REFUSED, f"user {order.user} may not {order.verb} it")
+    try:
+        if order.verb == "kill":
+            return keeper.kill(wait_s)
+        if order.verb == "stop":
+            return keeper.stop(wait_s)
+        if order.verb == "start":
+            return keeper.start(wait_s)
+        return keeper.restart(wait_s)
+    except AgentError as error:
+        return Outcome(key, FAILED, str(error))
+
+
+def pack(outcomes: Iterable[Outcome]) -> list[list[object]]:
+    return [[outcome.target, outcome.result, outcome.detail, outcome.pid] for outcome in outcomes]
+
+
+def unpack(rows: list) -> list[Outcome]:
+    """From the wire. Raises Refused when it is not what it should be."""
+    try:
+        return [
+            Outcome(str(target), str(result), str(detail), int(pid)) for target, result, detail, pid in rows
+        ]
+    except (TypeError, ValueError):
+        raise Refused("internal", "a daemon answered with outcomes that cannot be read") from None
+
+
+def _in_words(asked: OperateGroup) -> str:
+    words = [asked.verb, *([asked.region] if asked.region != "*" else []), asked.machine]
+    words.append(str(asked.pid) if asked.verb == "kill" else (asked.name or "*"))
+    return " ".join("all" if word == "*" else word for word in words)

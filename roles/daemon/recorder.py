@@ -1,0 +1,143 @@
+"""The only writer of this machine's records: what the daemon knows goes to globaldb, batched, in one greenlet.
+
+Nothing waits for it. While globaldb is away changes collect here (only the newest of each process counts) and starts
+are counted on disk; when it is back every record is brought up to date and `startcount` raised to what it should be.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import gevent
+import ujson
+from gevent.event import Event
+
+from agent import __version__
+from agent.errors import StoreDown, StoreRefused
+from agent.globaldb import GlobalDb
+from roles.daemon import machine
+from roles.daemon.clock import GroupClock
+from roles.daemon.keeper import Keeper
+from roles.daemon.report import Reports
+
+log = logging.getLogger("agent.recorder")
+
+COLLECT_S = 0.005  # 200 processes that start together make a handful of exchanges
+TICK_S = 1.0
+MACHINE_S = 5.0
+RETRY_S = 1.0
+
+
+class Recorder:
+    def __init__(
+        self, globaldb: GlobalDb, clock: GroupClock, ip: str, folder: str, keepers: Callable[[], list[Keeper]]
+    ) -> None:
+        self._globaldb = globaldb
+        self._clock = clock
+        self._ip = ip
+        self._folder = folder
+        self._keepers = keepers
+        self._reports = Reports()
+        self._changed: dict[str, Keeper] = {}
+        self._indexed: set[str] = set()
+        self._wake = Event()
+        self._machine_due = 0.0
+        self._trouble = ""
+
+    def changed(self, keeper: Keeper) -> None:
+        """To be recorded soon; never blocks."""
+        self._changed[keeper.key] = keeper
+        self._wake.set()
+
+    def forget(self, key: str) -> None:
+        self._changed.pop(key, None)
+        self._indexed.discard(key)
+        self._reports.forget(key)
+
+    def record(self) -> None:
+        """For ever."""
+        while True:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            gevent.sleep(COLLECT_S)
+            try:
+                self._record_changes()
+                self._record_heartbeats()
+                self._record_machine()
+            except (StoreDown, StoreRefused) as error:
+                if str(error) != self._trouble:
+                    log.warning("records wait: %s", error)
+                self._trouble = str(error)
+                gevent.sleep(RETRY_S)
+                continue
+            if self._trouble:
+                self._trouble = ""
+                log.info("records: globaldb is back, all are brought up to date")
+                for keeper in self._keepers():
+                    self.changed(keeper)
+
+    def _record_changes(self) -> None:
+        if not self._changed:
+            return
+        changed, self._changed = self._changed, {}
+        try:
+            new = [key for key in changed if key not in self._indexed]
+            self._globaldb.write_records({key: self._fields(keeper) for key, keeper in changed.items()})
+            self._globaldb.add_to_index(new, time.time())
+            self._indexed.update(new)
+            self._count_starts([keeper for keeper in changed.values() if keeper.starts.pending])
+        except BaseException:
+            self._changed = changed | self._changed
+            raise
+
+    def _count_starts(self, keepers: list[Keeper]) -> None:
+        unknown = [keeper for keeper in keepers if keeper.starts.base is None]
+        held = self._globaldb.read_startcounts([keeper.key for keeper in unknown])
+        for keeper in unknown:
+            keeper.note_base(held[keeper.key])
+        targets = {keeper: keeper.starts.target for keeper in keepers}
+        known = {keeper: target for keeper, target in targets.items() if target is not None}
+        self._globaldb.raise_startcounts({keeper.key: target for keeper, target in known.items()})
+        for keeper, target in known.items():
+            keeper.note_confirmed(target)
+
+    def _record_heartbeats(self) -> None:
+        due = self._reports.due(self._keepers())
+        if not due:
+            return
+        watched = [keeper.key for keeper in due if keeper.spec.report != "agent"]
+        rows = self._globaldb.read_records(watched, ("lastupdate",))
+        lastupdates = {key: row[0] for key, row in zip(watched, rows, strict=True)}
+        self._globaldb.write_records(self._reports.fields(due, lastupdates))
+
+    def _record_machine(self) -> None:
+        now = time.monotonic()
+        if now < self._machine_due:
+            return
+        self._machine_due = now + MACHINE_S
+        self._clock.measure()
+        keepers = self._keepers()
+        info = {
+            **machine.statistics(self._folder),
+            "version": __version__,
+            "skew_s": None if self._clock.skew_s is None else round(self._clock.skew_s, 3),
+            "processes_up": sum(1 for keeper in keepers if keeper.pid),
+            "processes_wanted": sum(1 for keeper in keepers if keeper.wanted == "up"),
+        }
+        self._globaldb.write_machine(self._ip, ujson.dumps(info), round(time.time(), 3))
+
+    def _fields(self, keeper: Keeper) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "wanted": keeper.wanted,
+            "state": keeper.state,
+            "since": round(keeper.since_at, 3),
+            "exit": keeper.exit or keeper.reason,
+            "incarnation": keeper.incarnation,
+            "pid": keeper.pid,
+        }
+        if keeper.foreign:
+            fields["state"], fields["exit"] = "FOREIGN", keeper.foreign
+        opening = self._reports.opening(keeper)
+        if opening:
+            fields["lastupdate"] = opening
+        return fields

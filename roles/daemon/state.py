@@ -1,0 +1,182 @@
+"""What one daemon is: its parts, put together. Handlers and operations work on this."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gevent
+
+from agent import names
+from agent.errors import StoreDown, StoreRefused
+from agent.globaldb import GlobalDb
+from agent.lifecycle import ALIVE, DOWN
+from agent.link import Link
+from agent.outcome import Outcome
+from agent.process import Process
+from agent.program import LaunchSpec
+from agent.selection import Selection
+from agent.world import World
+from roles.daemon.adoption import adopt
+from roles.daemon.audit import Audit
+from roles.daemon.clock import GroupClock
+from roles.daemon.configuration import Configuration
+from roles.daemon.gallery import Gallery
+from roles.daemon.journal import Journal
+from roles.daemon.keeper import Keeper, Means
+from roles.daemon.presence import Presence
+from roles.daemon.recorder import Recorder
+from roles.daemon.rights import Rights
+from roles.daemon.spawner import Spawner
+
+log = logging.getLogger("agent.daemon")
+
+REFRESH_S = 2.0
+
+
+class DaemonState:
+    def __init__(self, ip: str, globaldb: GlobalDb, folder: Path, port: int) -> None:
+        self.ip = ip
+        self.globaldb = globaldb
+        self.keepers: dict[str, Keeper] = {}
+        self.sessions: set[Link] = set()  # of admins
+        self.configuration = Configuration(globaldb, ip)
+        self.presence = Presence(ip)
+        self.rights = Rights(globaldb)
+        self.audit = Audit(globaldb, ip)
+        self.clock = GroupClock(globaldb.store)
+        self.recorder = Recorder(globaldb, self.clock, ip, str(folder), lambda: list(self.keepers.values()))
+        self._world = World()
+        self._listeners: dict[str, Callable[[Outcome], object]] = {}
+        self.gallery = Gallery(self)
+        spawner = Spawner(folder, daemon_address=f"127.0.0.1:{port}")
+        self._means = Means(spawner, Journal(folder))
+
+    # ---- processes of this machine ---------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Before anything else: every process that runs, or ran when the last daemon died, gets its keeper back."""
+        found = adopt(
+            self._means.journal.read(),
+            self._means.spawner.owner,
+            lambda key: _ip_of(key) == self.ip,
+        )
+        for key, what in found.items():
+            keeper = Keeper(
+                key,
+                self.configuration.launch_of(key),
+                self._means,
+                found=what,
+                on_change=self.recorder.changed,
+            )
+            self.keepers[key] = keeper
+        alive = sum(1 for what in found.values() if what.alive is not None)
+        log.info("adopted %d running processes, %d more are remembered", alive, len(found) - alive)
+
+    def refresh_configuration(self) -> None:
+        """Take up what has changed: new processes get a keeper, removed ones that do not run lose theirs."""
+        if not self.configuration.refresh():
+            return
+        new = [key for key in self.configuration.processes if key not in self.keepers]
+        if new:
+            wishes = self._recorded_wishes(new)
+            for key in new:
+                if key in self.keepers:
+                    continue
+                keeper = Keeper(
+                    key,
+                    self.configuration.launch_of(key),
+                    self._means,
+                    wanted=wishes.get(key) or DOWN,
+                    on_change=self.recorder.changed,
+                )
+                self.keepers[key] = keeper
+                self.recorder.changed(keeper)
+        for key in [key for key in self.keepers if key not in self.configuration.processes]:
+            keeper = self.keepers[key]
+            if keeper.state not in ALIVE and not keeper.leftovers:
+                log.info("process %s: no longer configured, forgotten", key)
+                del self.keepers[key]
+                self.recorder.forget(key)
+                keeper.forget()
+
+    def follow_configuration(self) -> None:
+        """For ever."""
+        while True:
+            self.refresh_configuration()
+            gevent.sleep(REFRESH_S)
+
+    def process_of(self, key: str) -> Process:
+        """As configured, or what its name says of a process that is configured no more."""
+        return self.configuration.processes.get(key) or Process(*names.split_key(key), type="")
+
+    def log_path(self, key: str, spec: LaunchSpec) -> str:
+        return str(self._means.spawner.log_path(key, spec))
+
+    def close(self) -> None:
+        """The processes go on."""
+        for keeper in self.keepers.values():
+            keeper.close()
+
+    def _recorded_wishes(self, keys: list[str]) -> dict[str, str | None]:
+        try:
+            rows = self.globaldb.read_records(keys, ("wanted",))
+        except (StoreDown, StoreRefused) as error:
+            log.warning("wishes of %d new processes cannot be read: %s", len(keys), error)
+            return {}
+        return {
+            key: row[0] if row[0] in ("up", "down") else None for key, row in zip(keys, rows, strict=True)
+        }
+
+    # ---- the group -------------------------------------------------------------------------------------------------
+
+    def world(self) -> World:
+        """Everything configured, as it is now or as it was read last."""
+        try:
+            self._world = self.globaldb.read_world()
+        except (StoreDown, StoreRefused) as error:
+            log.warning("the world as last read: %s", error)
+        return self._world
+
+    def world_of(self, machine: str) -> World:
+        """As much of the world as a machine pattern can concern: one machine's part where it is a plain ip."""
+        if not names.is_ip(machine):
+            return self.world()
+        try:
+            return self.globaldb.read_machine(machine)
+        except (StoreDown, StoreRefused) as error:
+            log.warning("the world as last read: %s", error)
+            return self._world if self._world.ips() else self.configuration.world
+
+    def select(self, selection: Selection) -> list[Process]:
+        """What a command is about: configured processes, and those that run here although they are configured no more."""
+        configured = self.world_of(selection.machine).select(selection)
+        known = {process.key for process in configured}
+        extra = [
+            self.process_of(key)
+            for key, keeper in self.keepers.items()
+            if key not in known and key not in self.configuration.processes and keeper.state in ALIVE
+        ]
+        return configured + [
+            process for process in extra if selection.matches(process.region, process.ip, process.name)
+        ]
+
+    # ---- progress of commands that run elsewhere --------------------------------------------------------------------
+
+    @contextmanager
+    def listening(self, command: str, progress: Callable[[Outcome], object]) -> Iterator[None]:
+        """While inside, TargetFinished notices of this command go to `progress`."""
+        self._listeners[command] = progress
+        try:
+            yield
+        finally:
+            self._listeners.pop(command, None)
+
+    def heard(self, command: str, outcome: Outcome) -> None:
+        listener = self._listeners.get(command)
+        if listener:
+            listener(outcome)
+
+
+def _ip_of(key: str) -> str:
+    return names.split_key(key)[1]
