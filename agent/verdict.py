@@ -14,12 +14,13 @@ A record is what the daemon last wrote (`state`, `wanted`, `exit`) and when anyb
     STOPPED FATAL FOREIGN        (any)   (either)         the state: only the daemon could change it
     none, or one we do not know  (any)   (either)         UNKNOWN: never started, or written by a newer agent
 
-Clocks may be wrong: after the first sight of a record only the observer's own monotonic clock counts, and
-what it compares is whether `lastupdate` is another one, never how large. At first sight globaldb's clock
-tells the age, with the skew of the machine that wrote taken out. Where either is unknown the record is
-given `silent_after_s` to change.
+Clocks may be wrong: after the first sight of a record the observer's own monotonic clock counts, and what it
+compares is whether `lastupdate` is another one, never how large. At first sight globaldb's clock tells the age,
+with the skew of the machine that wrote taken out; where either is unknown the record is given `silent_after_s`
+to change. A change that is seen happened since the last look: those clocks say when, within these bounds.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from agent.lifecycle import BACKOFF, EXITED, FATAL, RUNNING, STARTING, STOPPED, STOPPING, UP
@@ -76,12 +77,13 @@ def judge(facts: Judged) -> str:
 class _Seen:
     """One record as last seen."""
 
-    __slots__ = ("age_s", "changed_at", "lastupdate")
+    __slots__ = ("age_s", "changed_at", "lastupdate", "looked_at")
 
     def __init__(self, lastupdate: float | None, age_s: float | None, changed_at: float) -> None:
         self.lastupdate = lastupdate
         self.age_s = age_s  # its age at `changed_at`; None: unknown
         self.changed_at = changed_at  # monotonic
+        self.looked_at = changed_at
 
 
 class Freshness:
@@ -100,29 +102,28 @@ class Freshness:
     ) -> float | None:
         """Looks at the record: seconds since its last report, None where that cannot be known (yet).
 
-        `group_now` is globaldb's clock and `skew_s` by how much the writing machine's is ahead of it; they
-        matter at first sight only, and only if both are known.
+        `group_now` is globaldb's clock and `skew_s` by how much the writing machine's is ahead of it.
         """
         seen = self._seen.get(key)
+        if seen is not None and seen.lastupdate == lastupdate:
+            seen.looked_at = now
+            return None if seen.age_s is None else seen.age_s + (now - seen.changed_at)
+        age_s = None
+        if lastupdate is not None and group_now is not None and skew_s is not None:
+            age_s = max(0.0, group_now - (lastupdate - skew_s))
         if seen is None:
-            known = lastupdate is not None and group_now is not None and skew_s is not None
-            age_s = max(0.0, group_now - (lastupdate - skew_s)) if known else None  # type: ignore[operator]
-            seen = self._seen[key] = _Seen(lastupdate, age_s, now)
-        elif seen.lastupdate != lastupdate:
-            seen.lastupdate, seen.changed_at = lastupdate, now
-            seen.age_s = None if lastupdate is None else 0.0
-        return None if seen.age_s is None else seen.age_s + (now - seen.changed_at)
+            self._seen[key] = _Seen(lastupdate, age_s, now)
+            return age_s
+        seen.age_s = None if lastupdate is None else min(age_s or 0.0, now - seen.looked_at)
+        seen.lastupdate, seen.changed_at, seen.looked_at = lastupdate, now, now
+        return seen.age_s
 
     def is_stale(self, key: str, now: float, silent_after_s: float) -> bool:
         """Of a record that was looked at: whether it surely has not changed for longer than that."""
         seen = self._seen.get(key)
         return seen is not None and (seen.age_s or 0.0) + (now - seen.changed_at) > silent_after_s
 
-    def forget(self, keys: object) -> None:
-        """Of processes that are no longer watched; else they would be kept for ever."""
-        for key in list(keys):  # type: ignore[call-overload]
-            self._seen.pop(key, None)
-
-    def keep_only(self, keys: object) -> None:
-        """Forgets all others."""
-        self.forget(self._seen.keys() - set(keys))  # type: ignore[call-overload]
+    def keep_only(self, keys: Iterable[str]) -> None:
+        """Forgets all others; they would be kept for ever."""
+        for key in self._seen.keys() - set(keys):
+            del self._seen[key]

@@ -1,0 +1,1 @@
+"""agent key: the keys of the group and of its machines."""

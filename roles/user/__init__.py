@@ -1,0 +1,1 @@
+"""agent user: operators and what they may do."""

@@ -1,0 +1,1 @@
+"""agent world: import, export, check, diff."""
