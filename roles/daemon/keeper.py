@@ -68,6 +68,10 @@ class Waiter:
     result: AsyncResult = field(default_factory=AsyncResult)
 
 
+def _spoken(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
 class Keeper:
     """The owner of one process, from its first start to its removal; it may be made by a daemon that was not there."""
 
@@ -279,9 +283,9 @@ class Keeper:
         state = self.state
         if event == lifecycle.START_ASKED:
             if state == lifecycle.RUNNING:
-                return Outcome(self.key, ALREADY, f"runs since {self._age_s():.0f} s, pid {self.pid}", self.pid)
+                return Outcome(self.key, ALREADY, f"runs since {_spoken(self._age_s())}, pid {self.pid}", self.pid)
             if state == lifecycle.STOPPING and self.wanted == lifecycle.DOWN:
-                detail = f"is still stopping since {self._age_s():.0f} s ({self._who()}); start it again when it has stopped"
+                detail = f"is still stopping since {_spoken(self._age_s())} ({self._who()}); start it again when it has stopped"
                 return Outcome(self.key, FAILED, detail, self.pid)
         stops = event in (lifecycle.STOP_ASKED, lifecycle.KILL_ASKED)
         if stops and not self.entry.life.alive and state != lifecycle.BACKOFF and not leftovers:
@@ -320,6 +324,8 @@ class Keeper:
         self.entry.reason = reason
         if life.state != lifecycle.STOPPING:
             self.entry.signalled = False
+        elif self.entry.ended:
+            self._post(self._look_for_rest, self.entry.incarnation, REST_FIRST_PAUSE_S)
 
     def _policy(self) -> Policy:
         spec = self.spec
@@ -633,8 +639,8 @@ class Keeper:
         return None
 
     def _report(self) -> None:
-        if self.state == lifecycle.STOPPING:
-            self.entry.reason = f"still running {self._age_s():.0f} s after it was asked to stop"
+        if self.state == lifecycle.STOPPING and self.wanted == lifecycle.DOWN:
+            self.entry.reason = f"still running {_spoken(self._age_s())} after it was asked to stop"
             self._changed()
         for waiter in self._waiters:
             waiter.result.set(self._not_yet(waiter))
@@ -642,12 +648,14 @@ class Keeper:
 
     def _not_yet(self, waiter: Waiter) -> Outcome:
         """The honest word when the time is over and the effect is not there."""
-        spent = f"{time.monotonic() - waiter.asked:.0f} s"
+        spent = _spoken(time.monotonic() - waiter.asked)
         state = self.state
         if state == lifecycle.STARTING:
-            detail = f"still starting, not ready after {self._age_s():.0f} s, pid {self.pid}"
+            detail = f"still starting, not ready after {_spoken(self._age_s())}, pid {self.pid}"
         elif state == lifecycle.STOPPING and self.entry.life.killing:
             detail = f"SIGKILL was sent and {self._who()} is still there after {spent}: it waits for a disk or a debugger"
+        elif state == lifecycle.STOPPING and self.wanted == lifecycle.UP and not self.entry.life.restarting:
+            detail = f"{self.entry.reason}; it is being stopped ({self._who()}) and then tried again"
         elif state == lifecycle.STOPPING:
             again = "; when it has ended it is started again" if self.wanted == lifecycle.UP else ""
             detail = f"still running after {spent} (saving?), {self._who()}{again}; kill {self._ip} {self._end_pid()} ends it"
