@@ -34,11 +34,10 @@ class Screen:
         self.colour = self.tty and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._progress = ""
         if as_json:
-            self.out.reconfigure(encoding="utf-8")
+            _reconfigure(self.out, encoding="utf-8")
         else:
-            # a terminal that is not UTF-8 shows a question mark for what it lacks, instead of ending us
-            self.out.reconfigure(errors="replace")
-        self.err.reconfigure(errors="replace")
+            _reconfigure(self.out, errors="replace")
+        _reconfigure(self.err, errors="replace")
 
     def show(self, command: str, result: Result) -> None:
         self.end_progress()
@@ -101,6 +100,11 @@ class Screen:
             self.err.write("\r\x1b[K")
             self.err.flush()
             self._progress = ""
+
+
+def _reconfigure(stream: Any, **how: str) -> None:
+    """A terminal that is not UTF-8 shows a question mark for what it lacks, instead of ending us."""
+    stream.reconfigure(**how)
 
 
 def paint(line: str) -> str:

@@ -85,7 +85,8 @@ def watch(state, peer, message):
     peer.notify(messages.PictureChanged(
         at=time.time(), reset=True,
         regions={region: {} for (region, _ip), _names in places} if wants("world") else {},
-        world=[[*place, [{"name": name, "type": "t"} for name in names]] for place, names in places] if wants("world") else [],
+        world=[[*place, [{"name": name, "type": "t"} for name in names]] for place, names in places]
+        if wants("world") else [],
         machines=[[ip, ip != "10.0.0.3", 2.0, INFO] for ip in sorted({place[1] for place, _names in places})]
         if wants("machines") else [],
     ))  # fmt: skip
