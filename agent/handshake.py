@@ -140,7 +140,8 @@ def _serve(stream: _Stream, certificate: bytes, gate: Gate, own: Identity, addre
     if hello.protocol != wire.PROTOCOL:
         raise Refused(
             "bad_request",
-            f"protocol {hello.protocol} is not spoken here, only {wire.PROTOCOL} (agent {own.version}): use the same version",
+            f"protocol {hello.protocol} is not spoken here, only {wire.PROTOCOL} (agent {own.version}): "
+            "use the same version",
         )
     gate.greet(hello, address)
     found = gate.verifier(hello.role, hello.name)

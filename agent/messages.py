@@ -67,7 +67,10 @@ def encode(value: Any, left_s: float | None = None) -> bytes:
 
 
 def decode(body: bytes) -> tuple[Any, float | None]:
-    """The message in a body, and the time its asker still has. Raises WireError (no message at all) or Refused (bad fields)."""
+    """The message in a body, and the time its asker still has.
+
+    Raises WireError (no message at all) or Refused (a message, with bad fields).
+    """
     try:
         name, fields = ujson.loads(body)
     except (ValueError, TypeError) as error:
@@ -131,7 +134,10 @@ class Challenge:
 @message("session.hello", reply=Challenge)
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first frame of a link. `role` is daemon or admin, `name` the ip or the user name, `incarnation` grows with every start."""
+    """The first frame of a link: `role` daemon with its ip as `name`, or admin with the user's.
+
+    `incarnation` grows with every start of a daemon.
+    """
 
     protocol: int
     role: str
@@ -162,7 +168,7 @@ class Prove:
 @message("presence")
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Who is online: ip -> {"since_at", "version", "address", "rival": address of a second daemon that claims this ip}."""
+    """Who is online: ip -> {"since_at", "version", "address", "rival": where a second daemon claims this ip}."""
 
     machines: dict
 
@@ -215,7 +221,7 @@ class OperateGroup:
 @message("machine.operate", reply=Outcomes)
 @dataclass(frozen=True, slots=True)
 class OperateMachine:
-    """A daemon to the daemon that executes. `targets` are process keys of that machine; rights of `user` are checked again."""
+    """A daemon to the daemon that executes: `targets` are process keys there; rights of `user` are checked again."""
 
     verb: str
     targets: list
@@ -252,7 +258,7 @@ class PictureBegun:
 class WatchPicture:
     """Send the picture now, in parts; with `follow` also what changes from then on, on a timer.
 
-    `parts` names what is wanted: "world", "machines", "processes". Patterns narrow it. `pid` keeps only processes with that pid.
+    `parts` names what is wanted: "world", "machines", "processes". Patterns narrow it, and `pid` does.
     """
 
     region: str = "*"
@@ -266,7 +272,7 @@ class WatchPicture:
 @message("picture.changed")
 @dataclass(frozen=True, slots=True)
 class PictureChanged:
-    """A part of the picture. `reset` empties what the receiver knew; `at` is the sender's best idea of the group's time.
+    """A part of the picture. `reset` empties what the receiver knew; `at` is the group's time.
 
     regions   region -> attributes
     world     [[region, ip, [process, ...]], ...]; an empty list of processes with `gone` lists machines that went

@@ -19,7 +19,7 @@ STOP_S = 10.0
 
 
 class Service:
-    """`run` blocks until SIGTERM, SIGINT or the failure of a part, then calls what `at_stop` was given, newest first."""
+    """`run` blocks until SIGTERM, SIGINT or the failure of a part, then calls what `at_stop` was given, last first."""
 
     def __init__(self, name: str) -> None:
         self.name = name

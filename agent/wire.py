@@ -61,7 +61,7 @@ def address_key(dst: bytes, src: bytes) -> bytes:
 
 
 def frame_end(data: bytes, offset: int, limit: int) -> int:
-    """Where the frame that begins at `offset` ends; may lie behind the end of `data`, of which 11 bytes must be there."""
+    """Where the frame that begins at `offset` ends, which may be behind the end of `data`; 11 bytes must be there."""
     length, kind, _seq, dst_len, src_len = PREFIX.unpack_from(data, offset)
     if length > limit:
         raise WireError(f"frame of {length} bytes; the limit is {limit}")

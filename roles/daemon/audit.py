@@ -52,7 +52,7 @@ class Audit:
         self._wake.set()
 
     def write(self) -> None:
-        """For ever: lines into globaldb, oldest first. One whose reply was lost may be there twice, never not at all."""
+        """For ever: lines into globaldb, oldest first. One whose reply was lost may stand there twice."""
         while True:
             self._wake.wait()
             self._wake.clear()

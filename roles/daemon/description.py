@@ -1,4 +1,4 @@
-"""Everything about one process of this machine, for `list PID`: what is configured, what the daemon knows, what /proc says."""
+"""Everything about one process of this machine, for `list PID`: as configured, as the daemon knows it, from /proc."""
 
 import os
 import shlex

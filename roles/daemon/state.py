@@ -149,7 +149,7 @@ class DaemonState:
             return self._world if self._world.ips() else self.configuration.world
 
     def select(self, selection: Selection) -> list[Process]:
-        """What a command is about: configured processes, and those that run here although they are configured no more."""
+        """What a command is about: what is configured, and what runs here although it is configured no more."""
         configured = self.world_of(selection.machine).select(selection)
         known = {process.key for process in configured}
         extra = [

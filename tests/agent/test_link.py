@@ -39,8 +39,10 @@ def test_a_call_returns_the_reply(table, joined):
 
 
 def test_many_calls_at_once_each_get_their_own_reply(table, joined):
-    def slow_for_even(peer, count=iter(range(100))):
-        number = next(count)
+    numbers = iter(range(100))
+
+    def slow_for_even(peer):
+        number = next(numbers)
         gevent.sleep(0.02 if number % 2 == 0 else 0)
         return messages.Presence({"n": {"n": number}})
 
