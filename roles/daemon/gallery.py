@@ -36,6 +36,7 @@ LEAST_REST = (
 )
 ROWS = 1000  # per notice
 PARTS = frozenset({"world", "machines", "processes"})
+VERDICT = messages.PROCESS_COLUMNS.index("verdict")
 PID = messages.PROCESS_COLUMNS.index("pid")
 SHOWN_PROBLEMS = 50
 
@@ -111,6 +112,13 @@ class Gallery:
             len(processes), TICK_S, [str(problem) for problem in world.problems[:SHOWN_PROBLEMS]]
         )
 
+    def verdicts(self, processes: list[Process]) -> dict[str, str]:
+        """By key, as of now. Raises StoreDown, StoreRefused."""
+        self._state.clock.measure()
+        machines = self._observer.machines(sorted({process.ip for process in processes}))
+        seen = self._observer.processes(processes, self._state.configuration.world, machines)
+        return {key: one.row[VERDICT] for key, one in seen.items()}
+
     def forget(self, link: Link) -> None:
         self._followers.pop(link, None)
         if not self._followers:
@@ -150,6 +158,8 @@ class Gallery:
         world = self._state.globaldb.read_world()
         look = self._look(world, list(world.processes()), PARTS)
         last, self._last = self._last, look
+        if last is not None and last.world is not world:
+            self._observer.keep_only(look.processes, look.machines)
         views: dict[View, list[Link]] = {}
         for link, follower in list(self._followers.items()):
             try:

@@ -4,7 +4,7 @@ A look costs one read of the records and some microseconds per process; other gr
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import gevent
@@ -52,6 +52,11 @@ class Observer:
                 info["rival"] = rival
             seen[ip] = Seen((text, lastupdate, online, rival), [ip, online, age_s, info])
         return seen
+
+    def keep_only(self, keys: Iterable[str], ips: Iterable[str]) -> None:
+        """Forget what is configured no more."""
+        self._processes.keep_only(keys)
+        self._machines.keep_only(ips)
 
     def processes(
         self, processes: Sequence[Process], world: World, machines: dict[str, Seen]

@@ -16,9 +16,10 @@ import gevent
 from gevent.pool import Pool
 
 from agent.errors import AgentError, LinkLost, NoReply, Refused
+from agent.lifecycle import ALIVE, STOPPED
 from agent.link import Peer
 from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished
-from agent.outcome import FAILED, OK, REFUSED, UNKNOWN, Outcome
+from agent.outcome import ALREADY, FAILED, OK, REFUSED, UNKNOWN, Outcome
 from agent.process import Process
 from agent.selection import Selection
 from roles.daemon.rights import may
@@ -74,7 +75,7 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
     for process in allowed:
         by_ip[process.ip].append(process.key)
     if asked.plan:
-        return [*refused, *(_planned(state, asked.verb, process) for process in allowed)]
+        return [*refused, *_planned(state, asked.verb, allowed)]
     if len(by_ip) > 1 and not asked.wide:
         raise Refused(
             "bad_request",
@@ -92,8 +93,13 @@ def _kill_machine(state: DaemonState, asked: OperateGroup, processes: list[Proce
     return ips
 
 
-def _planned(state: DaemonState, verb: str, process: Process) -> Outcome:
-    """What would happen, from the last record and from who is online; does nothing."""
+def _planned(state: DaemonState, verb: str, processes: list[Process]) -> list[Outcome]:
+    """What would happen, by the last records and by who is online; does nothing."""
+    verdicts = state.gallery.verdicts(processes)
+    return [_plan(state, verb, process, verdicts.get(process.key, "UNKNOWN")) for process in processes]
+
+
+def _plan(state: DaemonState, verb: str, process: Process, verdict: str) -> Outcome:
     online = state.presence.online(process.ip)
     if online is False:
         return Outcome(process.key, FAILED, f"machine {process.ip} is not connected to the router")
@@ -101,7 +107,9 @@ def _planned(state: DaemonState, verb: str, process: Process) -> Outcome:
         return Outcome(
             process.key, FAILED, f"{state.presence.trouble}: {process.ip} cannot be reached from here"
         )
-    return Outcome(process.key, OK, f"would {verb} it")
+    if (verb == "start" and verdict in ALIVE) or (verb == "stop" and verdict == STOPPED):
+        return Outcome(process.key, ALREADY, f"is {verdict}")
+    return Outcome(process.key, OK, f"would {verb} it (it is {verdict})")
 
 
 def _on_machines(

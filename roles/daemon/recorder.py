@@ -85,6 +85,7 @@ class Recorder:
             self._globaldb.write_records({key: self._fields(keeper) for key, keeper in changed.items()})
             self._globaldb.add_to_index(new, time.time())
             self._indexed.update(new)
+            self._machine_due = min(self._machine_due, time.monotonic() + TICK_S)  # its counts have changed
             self._count_starts([keeper for keeper in changed.values() if keeper.starts.pending])
         except BaseException:
             self._changed = changed | self._changed

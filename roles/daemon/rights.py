@@ -10,7 +10,7 @@ import secrets
 import time
 
 from agent import names
-from agent.errors import Refused, StoreDown, StoreRefused
+from agent.errors import ConfigError, Refused, StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.grant import Grant, allows
 from agent.handshake import Identity, Verifier
@@ -41,6 +41,9 @@ class Rights:
             if name not in self._known:
                 raise Refused("unavailable", f"users cannot be read: {error}") from None
             log.warning("user %s: rights as last read, %s", name, error)
+        except ConfigError as error:
+            log.error("%s", error)
+            raise Refused("unavailable", str(error)) from None
         return self._known[name]
 
     def grants(self, name: str) -> tuple[Grant, ...]:

@@ -26,12 +26,19 @@ class RelayLink(Link):
     def relay_between(self, daemons: Mapping[str, "RelayLink"]) -> None:
         self.daemons = daemons
         self._routes: dict[bytes, RelayLink] = {}
+        self._retired = False
+
+    def retire(self) -> None:
+        """Another link has taken its place, or it is being let go: what it still says is dropped."""
+        self._retired = True
 
     def forget_routes(self) -> None:
         """After a link came or went."""
         self._routes.clear()
 
     def consume(self, data: bytes) -> None:
+        if self._retired:
+            return
         data = self._decoder.join(data)
         size = len(data)
         limit = self._decoder.limit

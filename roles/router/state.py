@@ -72,6 +72,7 @@ class RouterState:
             if self._try_world():
                 for ip in [ip for ip in self.links if ip not in self._ips]:
                     log.warning("machine %s: no longer in the world, let go", ip)
+                    self.links[ip].retire()
                     gevent.spawn(self.links[ip].goodbye, f"machine {ip} is no longer in the world", "removed")
                 self._verifiers.save()
 
@@ -143,6 +144,7 @@ class RouterState:
         self._changed(ip, self._joined, self._left)
         log.info("machine %s: online from %s (agent %s)", ip, link.peer.address, link.peer.version)
         if old is not None:
+            old.retire()
             replaced = old.peer.incarnation != link.peer.incarnation
             gevent.spawn(old.goodbye, f"replaced by a newer connection from {link.peer.address}",
                          "replaced" if replaced else "")  # fmt: skip
