@@ -8,6 +8,7 @@ Rules for whoever adds a command here:
 - Nothing is ever sent twice on its own account: redis-py's retries applied an HINCRBY twice when a reply
   was late.
 - At most MAX_UNANSWERED commands are under way at once (a giant pipeline dead-locks SSDB).
+- What was given up does not arrive later: closing drops what the kernel has not delivered yet.
 - A connection is used again only if every reply was read to its end. Whatever interrupts (a time-out, a
   killed greenlet), it is thrown away: half a reply would answer the next question.
 
@@ -15,6 +16,8 @@ Blocks the greenlet (or, unpatched, the thread) that asks; several may ask at on
 connection.
 """
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,8 +48,17 @@ Command = Sequence[str | int | float | bytes]
 Blob = tuple[bytes, int]  # packed commands, and how many
 
 
+DROP_UNSENT = struct.pack("ii", 1, 0)
+
+
 class _Parser(_HiredisParser):
     """redis-py's parser, and many replies in one call: its own way costs more per reply than hiredis itself."""
+
+    def on_connect(self, connection: redis.connection.Connection, **options: Any) -> None:
+        super().on_connect(connection, **options)
+        # A request that was given up must not arrive later: without this the kernel would go on resending it after
+        # close, and an HINCRBY could be applied after we had looked whether it was.
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, DROP_UNSENT)
 
     def read_many(self, count: int) -> list[Any]:
         """Replies as they come; an error reply is an exception in the list."""
@@ -313,7 +325,7 @@ class Store:
 
     def _pack(self, commands: Sequence[Command]) -> Blob:
         try:
-            return b"".join(map(hiredis.pack_command, map(tuple, commands))), len(commands)
+            return b"".join(hiredis.pack_command(tuple(command)) for command in commands), len(commands)  # type: ignore[arg-type]
         except UnicodeEncodeError:
             raise StoreRefused(
                 f"globaldb {self.place}: half a surrogate pair is no text; nothing was sent"

@@ -54,13 +54,10 @@ class User:
         """ConfigError if somebody has damaged it; never shows what is in it."""
         try:
             row = json.loads(text)
-            verifier = Verifier(
-                *(
-                    base64.b64decode(row[part], validate=True)
-                    for part in ("salt", "stored_key", "server_key")
-                ),
-                row["iterations"],
+            salt, stored_key, server_key = (
+                base64.b64decode(row[part], validate=True) for part in ("salt", "stored_key", "server_key")
             )
+            verifier = Verifier(salt, stored_key, server_key, row["iterations"])
             grants = row["grants"]
             good = (
                 len(verifier.salt) >= 8

@@ -1,13 +1,19 @@
+import datetime
+import ipaddress
 import itertools
+import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import gevent
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.errors import ConfigError, StoreDown, StoreRefused
+from agent.errors import AgentError, ConfigError, StoreDown, StoreRefused
 from agent.store import COMMON, Store, parse_url
-from tests.globaldb_servers import PASSWORD, QUOTED, free_port, running, valkey_binary
+from tests.globaldb_servers import PASSWORD, QUOTED, free_port, redis_binary, running, valkey_binary
 
 
 @pytest.fixture
@@ -175,6 +181,90 @@ def test_half_a_reply_never_answers_the_next_question(proxy, valkey):
     assert store.hget("h", "b") == "right" and proxy.connections == 2
 
 
+def test_what_was_given_up_is_not_delivered_later():
+    """Closing resets the connection, so the kernel does not go on delivering for minutes after we gave up."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        store = Store(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.2)
+        job = gevent.spawn(outcome, lambda: store.set("k", "x" * 50_000_000))
+        peer, _ = listener.accept()
+        assert isinstance(job.get(), StoreDown)
+        delivered = 0
+        with peer, suppress(ConnectionResetError):
+            while data := peer.recv(1 << 20):
+                delivered += len(data)
+        assert delivered < 200_000
+
+
+def outcome(call):
+    try:
+        return call()
+    except AgentError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02", b"*-7\r\n", b"$x\r\n"]
+)
+def test_something_else_listens_there(answer):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve():
+            peer, _ = listener.accept()
+            peer.recv(1000)
+            peer.sendall(answer)
+            peer.close()
+
+        gevent.spawn(serve)
+        with pytest.raises(StoreDown, match=f"redis://127.0.0.1:{port}: "):
+            Store(f"redis://127.0.0.1:{port}", timeout_s=1).hget("h", "a")
+
+
+def test_tls_with_an_authority_of_ones_own(tmp_path):
+    name, key_file, certificate_file = "127.0.0.1", tmp_path / "key.pem", tmp_path / "cert.pem"
+    _make_certificate(name, key_file, certificate_file)
+    port = free_port()
+    lines = (
+        f"tls-port {port}",
+        f"tls-cert-file {certificate_file}",
+        f"tls-key-file {key_file}",
+        "tls-auth-clients no",
+    )
+    with running(redis_binary(), tmp_path, *lines):
+        store = Store(f"rediss://127.0.0.1:{port}?ca={certificate_file}")
+        store.pipeline(("HSET", "h", f"f{i}", "值" * 100) for i in range(1200))
+        assert store.hlen("h") == 1200
+        store.close()
+        with pytest.raises(StoreDown, match="certificate"):
+            Store(f"rediss://127.0.0.1:{port}").ping()
+
+
+def _make_certificate(ip, key_file, certificate_file):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ip))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(form, serialization.PrivateFormat.PKCS8, plain))
+    certificate_file.write_bytes(certificate.public_bytes(form))
+
+
 def test_a_time_out_of_the_callers_own_throws_the_connection_away(proxy, valkey):
     store = Store(proxy.url, timeout_s=10)
     store.hset("h", "b", "right")
@@ -207,10 +297,9 @@ def test_a_large_read_lets_others_run_in_between(valkey):
 def test_busy_connections_are_waited_for_and_then_said(proxy):
     store = Store(proxy.url, timeout_s=0.4)
     proxy.spoil = "halve"
-    jobs = [gevent.spawn(store.ping) for _ in range(12)]
-    gevent.joinall(jobs)
-    assert all(isinstance(job.exception, StoreDown) for job in jobs)
-    assert any("connections were busy" in str(job.exception) for job in jobs)
+    jobs = [gevent.spawn(outcome, store.ping) for _ in range(12)]
+    assert all(isinstance(job.get(), StoreDown) for job in jobs)
+    assert any("connections were busy" in str(job.get()) for job in jobs)
     proxy.spoil = ""
     store.ping()
 

@@ -42,6 +42,6 @@ def test_an_ip_that_is_none(tmp_path, capsys):
     path = tmp_path / "group"
     path.write_text(key.new_group_key())
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match='"10.0.0.256" is not an IPv4 address'):
+    with pytest.raises(ConfigError, match=r'"10.0.0.256" is not an IPv4 address'):
         main(["machine", "10.0.0.256", "--key", str(path)])
     assert capsys.readouterr().out == ""
