@@ -28,7 +28,7 @@ PASSWORD = "secret words"
 PLACES = {
     ("大区1", "10.0.0.1"): ["game1", "game2", "gate1"],
     ("大区1", "10.0.0.2"): ["game1", "bad1", "mute1", "forbidden1"],
-    ("大区2", "10.0.0.1"): ["slow1", "chat1"],
+    ("大区2", "10.0.0.1"): ["chat1", "slow1"],
     ("大区2", "10.0.0.3"): [],
 }
 INFO = {
