@@ -76,6 +76,17 @@ class Role:
         self.child.terminate()
         return self.child.wait(timeout=15)
 
+    def freeze(self) -> None:
+        self.child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.child.send_signal(signal.SIGCONT)
+
+    @property
+    def said(self) -> int:
+        """How much it has logged: `wait_for(words, since)` takes it."""
+        return len(self.text())
+
 
 class Admin:
     """A logged-in admin: `call` any message, or `operate` processes."""
@@ -117,12 +128,20 @@ class Admin:
 
 
 class Group:
-    def __init__(self, folder: Path, ips: Sequence[str], command: Sequence[str] = SOURCE_COMMAND) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ips: Sequence[str],
+        command: Sequence[str] = SOURCE_COMMAND,
+        globaldb_binary: str = "",
+    ) -> None:
         self.folder = folder
         self.ips = list(ips)
         self.command = list(command)
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-        self.globaldb = Server(valkey_binary(), folder / "globaldb", "appendonly yes", "appendfsync everysec")
+        self.globaldb = Server(
+            globaldb_binary or valkey_binary(), folder / "globaldb", "appendonly yes", "appendfsync everysec"
+        )
         self.router_address = address.Address("127.0.0.1", free_port())
         self.daemon_address = {ip: address.Address(ip, free_port()) for ip in ips}
         self.roles: dict[str, Role] = {}
@@ -181,14 +200,22 @@ class Group:
         )
 
     def start_daemon(
-        self, ip: str, wait: bool = True, name: str = "", key: Path | None = None, listen: str = ""
+        self,
+        ip: str,
+        wait: bool = True,
+        name: str = "",
+        key: Path | None = None,
+        listen: str = "",
+        environ: Mapping[str, str] | None = None,
     ) -> Role:
         name = name or f"daemon-{ip}"
         words = ("--ip", ip, "--listen", listen or str(self.daemon_address[ip]), "--router", str(self.router_address),
                  "--key", str(key or self.folder / f"machine-{ip}.key"))  # fmt: skip
-        return self._start(name, wait, *words, role="daemon")
+        return self._start(name, wait, *words, role="daemon", environ=environ)
 
-    def _start(self, name: str, wait: bool, *words: str, role: str = "") -> Role:
+    def _start(
+        self, name: str, wait: bool, *words: str, role: str = "", environ: Mapping[str, str] | None = None
+    ) -> Role:
         log = self.folder / f"{name}.log"
         since = len(log.read_text(errors="replace")) if log.exists() else 0
         command = [
@@ -200,7 +227,7 @@ class Group:
             "--state",
             str(self.folder / name),
         ]
-        started = self.roles[name] = Role(command, log, self.environ)
+        started = self.roles[name] = Role(command, log, {**self.environ, **(environ or {})})
         if wait:
             started.wait_for(" serving ", since)
         return started
@@ -223,7 +250,18 @@ class Group:
 
     def record(self, key: str) -> dict[str, str]:
         with self.globaldb.client() as client:
-            return {k.decode(): v.decode() for k, v in client.hgetall(f"process:{key}").items()}
+            return client.hgetall(f"process:{key}")
+
+    def daemon(self, ip: str) -> Role:
+        return self.roles[f"daemon-{ip}"]
+
+    def audit(self) -> list[dict[str, Any]]:
+        with self.globaldb.client() as client:
+            return [json.loads(line) for line in client.lrange("audit", 0, -1)]
+
+    def log_of(self, key: str) -> Path:
+        """Where the daemon of its machine lets a process write."""
+        return self.folder / f"daemon-{key.partition('.')[2].rpartition('.')[0]}" / "log" / f"{key}.log"
 
     def pids(self, key: str) -> list[int]:
         """Every living session leader that says it is this process of this group."""
