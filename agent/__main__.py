@@ -79,6 +79,12 @@ def load_demo() -> Main:
     return main
 
 
+def load_demo_server() -> Main:
+    from roles.demo.server import main
+
+    return main
+
+
 ROLES: dict[str, tuple[Callable[[], Main], str]] = {
     "globaldb": (load_globaldb, "the bundled Valkey, for newcomers and small groups"),
     "router": (load_router, "one per group: admits the daemons and relays between them"),
@@ -89,6 +95,7 @@ ROLES: dict[str, tuple[Callable[[], Main], str]] = {
     "key": (load_key, "makes the keys of the group and of its machines"),
     "demo": (load_demo, "a small group on this machine, ready to try"),
 }
+HIDDEN = {"demo-server": load_demo_server}  # the demo's game processes: the binary plays them too
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -106,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
 def run(words: list[str]) -> int:
     first = words[0] if words else "--help"
     if first in ROLES:
-        return run_role(first, words[1:])
+        return run_role(first, ROLES[first][0], words[1:])
+    if first in HIDDEN:
+        return run_role(first, HIDDEN[first], words[1:])
     if first in ("--version", "version"):
         return print_version()
     if first == "licenses":
@@ -123,8 +132,7 @@ def usage() -> str:
     return f"Usage: agent ROLE [OPTIONS]\n\n{roles}\n\n    agent ROLE --help | --version | licenses"
 
 
-def run_role(role: str, argv: list[str]) -> int:
-    load, _ = ROLES[role]
+def run_role(role: str, load: Callable[[], Main], argv: list[str]) -> int:
     try:
         return load()(argv)
     except AgentError as error:

@@ -1,0 +1,159 @@
+"""Demo: a small group on this machine, ready to type into; gone without a trace when you leave it.
+
+Usage:
+  agent demo [-c COMMAND]... [--machines N] [--keep] [--json] [--config FILE]
+  agent demo --stop DIR [--config FILE]
+
+Options:
+  --machines N          How many machines, 127.0.0.2 and up. [default: 3]
+  -c --command COMMAND  Run a command of the shell and leave; several run in order until one fails. Asks nothing.
+  --json                With -c: one JSON document per command.
+  --keep                Leave everything running, and say how to reach it and how to stop it.
+  --stop DIR            Stop a demo that was kept, or whose starter was killed, and remove its folder.
+  --config FILE         TOML file with these options. [default: /etc/agent.toml]
+  -h --help             This text.
+
+Without -c it is the admin's shell, logged in; if its input is no terminal, every line of it is a command.
+The exit code is that of the commands, as with agent admin.
+"""
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent import frozen, settings
+from agent.errors import AgentError
+from roles.demo import ending, scene
+from roles.demo import folder as places
+from roles.demo.group import Group
+
+BANNER = """
+Three commands to begin with (Tab completes, `help` lists all, `exit` ends the demo and everything in it):
+
+  start all                 starts every process of the group; asks first, as it is more than one machine
+  list {ip}            what runs there: pid, uptime, cpu, memory, players
+  watch                     the group as it changes, until Ctrl-C
+
+Then hurt it:  echo crash | nc {ip} {port}   or  hang  instead of crash, and watch.
+"""
+SHELL_ENDS_S = 3.0
+
+
+class Told(Exception):
+    """A signal wants us to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: list[str]) -> int:
+    options = settings.load(__doc__ or "", argv, "demo")
+    if options["--stop"]:
+        return stop(places.check(options["--stop"]))
+    machines = int(options.number("--machines", 1, scene.MOST_MACHINES))
+    for old in places.abandoned():
+        say(f"a demo that was killed left {old}; get rid of it with: {own('demo', '--stop', str(old))}")
+    with terminal_as_it_was():
+        try:
+            listen_to_signals()
+            return play(machines, options["--command"], options["--json"], options["--keep"])
+        except Told as told:
+            return 128 + told.number
+
+
+def play(machines: int, commands: list[str], as_json: bool, keep: bool) -> int:
+    """The exit code of the shell. Whatever happens, nothing is left behind; with `keep`, nothing half done is."""
+    folder, _lock = places.make()
+    kept = False
+    try:
+        group = Group(folder, machines, say if not commands else lambda _line: None)
+        group.start()
+        kept = keep
+        if sys.stdin.isatty() and not commands:
+            print(BANNER.format(ip=group.ips[0], port=scene.FIRST_GAME_PORT + 1), file=sys.stderr)
+        return run_shell(group.shell(commands, as_json))
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # what follows is short, and must be done
+        if kept:
+            (folder / places.KEPT).touch()
+            say(how_to_go_on(folder, group))
+        else:
+            clear(folder)
+
+
+def run_shell(shell: subprocess.Popen) -> int:
+    try:
+        code = shell.wait()
+    except BaseException:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            shell.terminate()
+            shell.wait(SHELL_ENDS_S)
+        shell.kill()
+        raise
+    return code if code >= 0 else 128 - code
+
+
+def stop(folder: Path) -> int:
+    clear(folder)
+    print(f"{folder}: stopped and removed")
+    return 0
+
+
+def clear(folder: Path) -> None:
+    left = ending.end(folder)
+    if left:
+        again = own("demo", "--stop", str(folder))
+        raise AgentError(f"demo: {left} processes do not end even on SIGKILL; try later: {again}")
+    places.remove(folder)
+
+
+def listen_to_signals() -> None:
+    """Ctrl-C at a terminal reaches the shell as well, which knows what to do with it."""
+
+    def end(number: int, _frame: Any) -> None:
+        raise Told(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def terminal_as_it_was() -> Iterator[None]:
+    """A shell that had to be killed leaves the terminal without echo."""
+    try:
+        before = termios.tcgetattr(sys.stdin)
+    except (termios.error, OSError, ValueError):
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def how_to_go_on(folder: Path, group: Group) -> str:
+    settings_path = shlex.quote(str(group.settings))
+    return (
+        f"it goes on in {folder}\n"
+        f"  come back:   {own('admin', str(group.entrance), '--config')} {settings_path}\n"
+        f"  other roles: export AGENT_CONFIG={settings_path}   then e.g. {own('world', 'export')}\n"
+        f"  stop it:     {own('demo', '--stop', str(folder))}"
+    )
+
+
+def own(*words: str) -> str:
+    return shlex.join([*frozen.own_command(), *words])
+
+
+def say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        print(f"demo: {line}", file=sys.stderr, flush=True)
