@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 class MachineRow(NamedTuple):
     ip: str
-    online: bool = False
+    online: bool | None = False  # None: nobody can know, the daemon has no link to the router
     age_s: float | None = None
     info: dict[str, Any] = {}  # noqa: RUF012 -- never written to
     heard: float = 0.0
@@ -121,6 +121,10 @@ class Picture:
             if self.rows.pop(key, None) is not None and place is not None:
                 self.world.get(place[:2], {}).pop(place[2], None)
 
+    def is_complete(self) -> bool:
+        """Whether all that is configured has its row: rows come after the world they belong to."""
+        return bool(self.world) and len(self.rows) >= sum(map(len, self.world.values()))
+
     # ---- what is asked --------------------------------------------------------------------------------------------
 
     def every_key(self) -> Iterator[str]:
@@ -178,7 +182,7 @@ class Picture:
         return Counter(row.verdict for row in rows)
 
     def online(self) -> int:
-        return sum(machine.online for machine in self.machines.values())
+        return sum(machine.online is True for machine in self.machines.values())
 
 
 def changes(before: dict[str, Row], after: dict[str, Row]) -> list[Change]:

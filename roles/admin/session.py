@@ -24,6 +24,7 @@ from agent.outcome import Outcome
 from roles.admin.picture import Picture
 
 SUBSCRIBE_S = 30.0
+OVERDUE_S = 10.0  # a picture that is not complete by then is shown as it is
 REFUSALS = 3  # in a row: the password was changed or the user removed; more tries would only fill the audit
 
 Progress = Callable[[Outcome], None]
@@ -36,14 +37,14 @@ class Session:
         self.address = address
         self.user = user
         self.picture = Picture()
-        self.whole = False  # the picture has come in full
         self.pushed = Event()
-        self.tick_s = 0.0
         self.link: Link | None = None
         self.daemon = ""
         self.trouble = f"not connected to {address}"
         self._password = password
         self.notify: Callable[[str], None] = lambda _line: None
+        self._coming: Picture | None = None  # takes the place of `picture` once it is whole
+        self._coming_since = 0.0
         self._keeping = False
         self._subscription: messages.WatchPicture | None = None
         self._progress: dict[str, Progress] = {}
@@ -67,17 +68,13 @@ class Session:
             raise ConnectFailed(f"{self.trouble}: nothing was sent")
         return self.link.call(request, timeout_s)
 
-    def subscribe(
-        self, request: messages.WatchPicture, timeout_s: float = SUBSCRIBE_S
-    ) -> messages.PictureBegun:
+    def subscribe(self, request: messages.WatchPicture, timeout_s: float = SUBSCRIBE_S) -> None:
         """Fill `picture`; with `follow` it is kept so, through reconnections too. Raises what `call` raises."""
         self._subscription = request if request.follow else None
-        self.picture, self.whole = Picture(), False
+        self._begin_picture()
         begun: messages.PictureBegun = self.call(request, timeout_s)
+        self._show_coming()
         self.picture.problems = list(map(str, begun.problems))
-        self.tick_s, self.whole = begun.tick_s, True
-        self.pushed.set()
-        return begun
 
     @contextmanager
     def progress_of(self, command: str, progress: Progress) -> Iterator[None]:
@@ -90,7 +87,25 @@ class Session:
     # ---- what the daemon pushes -----------------------------------------------------------------------------------
 
     def changed(self, notice: messages.PictureChanged) -> None:
-        self.picture.apply(notice, time.monotonic())
+        """A daemon begins anew when the world has changed: nobody shall see half of the new picture then."""
+        now = time.monotonic()
+        if notice.reset and self._coming is None:
+            self._begin_picture()
+        if self._coming is None:
+            self.picture.apply(notice, now)
+            self.pushed.set()
+            return
+        self._coming.apply(notice, now)
+        if self._coming.is_complete() or now - self._coming_since > OVERDUE_S:
+            self._show_coming()
+
+    def _begin_picture(self) -> None:
+        self._coming, self._coming_since = Picture(), time.monotonic()
+
+    def _show_coming(self) -> None:
+        if self._coming is not None:
+            self._coming.problems = self.picture.problems
+            self.picture, self._coming = self._coming, None
         self.pushed.set()
 
     def finished(self, notice: messages.TargetFinished) -> None:

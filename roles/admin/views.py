@@ -13,6 +13,7 @@ from roles.admin.picture import MachineRow, Picture, Row, verdict_order
 from roles.admin.result import Result
 
 SKEW_SHOWN_S = 2.0
+ONLINE = {True: "yes", False: "NO", None: "?"}
 UP = ("RUNNING", "STARTING", "STOPPING", "SILENT")  # there is a process that has an uptime
 
 
@@ -55,16 +56,16 @@ def _world_line(name: str, entry: dict[str, Any], verdicts: Sequence[str]) -> li
 # ---- list machine -------------------------------------------------------------------------------------------------
 
 
-def machines(picture: Picture, ips: Iterable[str], presence: dict[str, Any], now: float) -> Result:
-    """`presence` is that of messages.Presence: it alone knows of two daemons for one ip."""
-    entries = [_machine(picture, ip, presence.get(ip, {}), now) for ip in ips]
+def machines(picture: Picture, ips: Iterable[str], now: float) -> Result:
+    """Machines with load, memory, processes up and wanted, and what is out of order with them."""
+    entries = [_machine(picture, ip, now) for ip in ips]
     rows = [_machine_line(entry) for entry in entries]
     headers = ["IP", "REGIONS", "ONLINE", "LOAD", "CPU", "MEMORY", "DISK", "UP/WANTED", "VERSION", "NOTE"]
     lines = _table(headers, rows, "<<<>>>>><<")
     return Result(lines, {"machines": entries, "problems": picture.problems}, 0, _problems(picture))
 
 
-def _machine(picture: Picture, ip: str, presence: dict[str, Any], now: float) -> dict[str, Any]:
+def _machine(picture: Picture, ip: str, now: float) -> dict[str, Any]:
     machine = picture.machines.get(ip) or MachineRow(ip)
     info = machine.info or {}
     rows = [row for row in picture.rows.values() if f".{ip}." in row.key]
@@ -75,7 +76,7 @@ def _machine(picture: Picture, ip: str, presence: dict[str, Any], now: float) ->
         "age_s": _rounded(machine.age(now)),
         "processes_up": info.get("processes_up", sum(row.verdict in UP for row in rows)),
         "processes_wanted": info.get("processes_wanted", sum(row.wanted == "up" for row in rows)),
-        "rival": str(presence.get("rival") or presence.get("rivals") or ""),
+        "rival": str(info.get("rival") or ""),
         "info": info,
     }
 
@@ -86,7 +87,7 @@ def _machine_line(entry: dict[str, Any]) -> list[str]:
     return [
         entry["ip"],
         " ".join(entry["regions"]),
-        "yes" if entry["online"] else "NO",
+        ONLINE[entry["online"]],
         "" if load is None else f"{load:.2f}" + (f"/{cpus}" if cpus else ""),
         _told(info, "cpu_percent", quantity.percent),
         _used(info, "mem_total", "mem_available"),
@@ -105,6 +106,8 @@ def _machine_note(entry: dict[str, Any]) -> str:
     skew_s = entry["info"].get("skew_s") or 0.0
     if abs(skew_s) > SKEW_SHOWN_S:
         notes.append(f"clock {quantity.duration(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}")
+    if entry["online"] is None:
+        notes.append("online or not is unknown: the daemon asked has no link to the router")
     if not entry["online"]:
         age_s = entry["age_s"]
         notes.append("never seen" if age_s is None else f"last report {quantity.duration(age_s)} ago")

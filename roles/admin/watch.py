@@ -20,7 +20,7 @@ def lines(desk: Desk, selection: Selection) -> Result:
     session, screen = desk.session, desk.screen
     session.keep()
     request = WatchPicture(
-        selection.region, selection.machine, selection.name, follow=True, parts=["processes"]
+        selection.region, selection.machine, selection.name, follow=True, parts=["world", "processes"]
     )
     known: dict[str, Row] = {}
     try:
@@ -30,11 +30,10 @@ def lines(desk: Desk, selection: Selection) -> Result:
         while True:
             desk.interrupt.run(session.pushed.wait)
             session.pushed.clear()
-            if session.whole:
-                for happened in changes(known, session.picture.rows):
-                    result = reports.change(happened, datetime.now().strftime("%H:%M:%S"))
-                    screen.document(result.document) if screen.as_json else screen.lines(result.lines)
-                known = dict(session.picture.rows)
+            for happened in changes(known, session.picture.rows):
+                result = reports.change(happened, datetime.now().strftime("%H:%M:%S"))
+                screen.document(result.document) if screen.as_json else screen.lines(result.lines)
+            known = dict(session.picture.rows)
     except KeyboardInterrupt:
         return Result([], {"watched": len(known)})
 

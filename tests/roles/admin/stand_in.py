@@ -39,6 +39,7 @@ INFO = {
     "mem_available": 8 << 30,
     "skew_s": 4.2,
 }
+RIVAL = {"10.0.0.2": {"rival": "10.9.9.9:1"}}
 SLOW_S = 3.0
 RESULTS = {
     "bad": ("failed", "exited with code 3"),
@@ -82,13 +83,13 @@ def watch(state, peer, message):
     places = [(place, names) for place, names in PLACES.items() if selection.matches_machine(*place)]
     rows = [state.rows[key] for key in state.select(message) if message.pid in (0, state.rows[key][3])]
     wants = message.parts.__contains__
+    ips = sorted({place[1] for place, _names in places}) if wants("machines") else []
+    world = [[*place, [{"name": name, "type": "t"} for name in names]] for place, names in places]
     peer.notify(messages.PictureChanged(
         at=time.time(), reset=True,
-        regions={region: {} for (region, _ip), _names in places} if wants("world") else {},
-        world=[[*place, [{"name": name, "type": "t"} for name in names]] for place, names in places]
-        if wants("world") else [],
-        machines=[[ip, ip != "10.0.0.3", 2.0, INFO] for ip in sorted({place[1] for place, _names in places})]
-        if wants("machines") else [],
+        regions={region: {} for (region, _ip), _names in places},
+        world=world if wants("world") else [],
+        machines=[[ip, ip != "10.0.0.3", 2.0, INFO | RIVAL.get(ip, {})] for ip in ips],
     ))  # fmt: skip
     peer.notify(messages.PictureChanged(at=time.time(), processes=rows if wants("processes") else []))
     if message.follow:
@@ -146,13 +147,6 @@ def audit(_state, _peer, message):
     line = {"at": 1700000000.0, "user": "ada", "from": "1.2.3.4:5", "daemon": "10.0.0.1", "what": "stop all",
             "verdict": "1 failed", "targets": [["大区1.10.0.0.2.bad1", "failed", "exited"]]}  # fmt: skip
     return messages.AuditLines([line] * min(message.count, 2))
-
-
-@TABLE.on(messages.ReadPresence, ask=("admin",))
-def presence(_state, _peer, _message):
-    return messages.Presence(
-        {"10.0.0.2": {"since_at": 1.0, "version": "", "address": "", "rival": "10.9.9.9:1"}}
-    )
 
 
 def main() -> None:

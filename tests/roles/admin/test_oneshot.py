@@ -26,6 +26,7 @@ from tests.waiting import until
         ("list 大区1.10.0.0.1.game1", 0, "64M"),
         ("start 10.0.0.1 game1", 0, "already"),
         ("plan stop 大区1 all", 0, "would stop it"),
+        ("plan kill 10.0.0.1 102", 0, "大区1.10.0.0.1.gate1  102  would kill it"),
         ("audit 1", 0, "stop all"),
         ("help start", 0, "start REGION all"),
         ("who", 5, "ada"),  # one daemon did not answer
@@ -49,6 +50,7 @@ def test_results_go_to_stdout(quiet_daemon, command, code, told):
         ("list 10.0.0.9", 1, 'no machine "10.0.0.9"'),
         ("list 10.0.0.1 gamee1", 1, 'no process "gamee1" (did you mean "game1"?)'),
         ("list 大区2 10.0.0.2", 1, "not together"),
+        ("plan kill 10.0.0.2 102", 1, "no process of 10.0.0.2 has pid 102"),
         ("list 4242", 1, "no process of the group has pid 4242"),
         ("start 10.0.0.9 all", 1, "nothing is configured that matches"),
         ("stop 10.0.0.* all", 2, "9 processes on 2 machines: more than one machine, add --yes"),

@@ -137,6 +137,12 @@ def test_reset_empties_what_was_known(picture):
     )
 
 
+def test_a_picture_is_complete_when_all_that_is_configured_has_its_row(picture):
+    assert not Picture().is_complete() and not picture.is_complete()
+    picture.apply(PictureChanged(processes=[row("大区1.10.0.0.1.game10"), row("大区1.10.0.0.1.game2")]), 51.0)
+    assert picture.is_complete()
+
+
 def test_rows_of_older_and_newer_daemons_are_read(picture):
     picture.apply(
         PictureChanged(

@@ -29,7 +29,13 @@ def picture():
                     "10.0.0.1",
                     True,
                     1.0,
-                    {"load1": 0.5, "cpus": 2, "mem_total": 4 << 30, "mem_available": 1 << 30},
+                    {
+                        "load1": 0.5,
+                        "cpus": 2,
+                        "mem_total": 4 << 30,
+                        "mem_available": 1 << 30,
+                        "rival": "10.9.9.9:1",
+                    },
                 ],
                 ["10.0.0.2", False, 200.0, {"skew_s": -600.4, "processes_up": 0, "processes_wanted": 1}],
             ],
@@ -65,8 +71,7 @@ def test_chinese_names_take_two_cells_and_columns_stay_straight(picture):
 
 
 def test_list_machine_says_what_is_out_of_order(picture):
-    presence = {"10.0.0.1": {"rival": "10.9.9.9:1"}}
-    result = views.machines(picture, picture.ips(), presence, NOW)
+    result = views.machines(picture, picture.ips(), NOW)
     assert "TWO DAEMONS claim this ip (the other at 10.9.9.9:1)" in result.lines[1]
     assert "75% of 4.0G" in result.lines[1] and "0.50/2" in result.lines[1] and "1/1" in result.lines[1]
     assert "NO" in result.lines[2].split() and "clock 10m00s behind" in result.lines[2]
@@ -76,7 +81,14 @@ def test_list_machine_says_what_is_out_of_order(picture):
 
 def test_a_small_skew_is_not_shown(picture):
     picture.apply(PictureChanged(machines=[["10.0.0.1", True, 1.0, {"skew_s": 1.9}]]), NOW)
-    assert "clock" not in views.machines(picture, ["10.0.0.1"], {}, NOW).lines[1]
+    assert "clock" not in views.machines(picture, ["10.0.0.1"], NOW).lines[1]
+
+
+def test_whether_a_machine_is_online_may_be_unknown(picture):
+    picture.apply(PictureChanged(machines=[["10.0.0.1", None, 1.0, {}]]), NOW)
+    result = views.machines(picture, ["10.0.0.1"], NOW)
+    assert "?" in result.lines[1].split() and "unknown" in result.lines[1] and picture.online() == 0
+    assert result.document["machines"][0]["online"] is None
 
 
 def test_list_ip_shows_everything_asked_for(picture):
