@@ -42,7 +42,7 @@ def test_a_number_field_takes_a_template_that_becomes_a_number():
         {"ready": {"port": "{port}"}, "tier": "{rank}", "stop_timeout_s": "{patience}"}, rank=3, patience=1.5
     )
     assert (spec.ready, spec.tier, spec.stop_timeout_s) == ({"port": 8000}, 3, 1.5)
-    with pytest.raises(ConfigError, match="ready[.]port"):
+    with pytest.raises(ConfigError, match=r"ready[.]port"):
         launch({"ready": {"port": "{name}"}})
     with pytest.raises(ConfigError, match='"8000" is not a port'):
         launch({"ready": {"port": "8000"}})
@@ -114,6 +114,12 @@ def test_inline_overrides_are_checked_but_unknown_fields_of_a_process_are_not():
     assert launch({}, whatever={"x": [1]}) == LaunchSpec(["/srv/game"])
     with pytest.raises(ConfigError, match=r"game1: tier: \"high\""):
         launch({}, tier="high")
+
+
+def test_a_template_is_not_filled_in_from_another_template():
+    assert launch({"command": ["{cwd}"]}, cwd="/srv").command == ["/srv"]
+    with pytest.raises(ConfigError, match='field "cwd" is a template itself'):
+        launch({"command": ["{cwd}"]}, cwd="/srv/{name}")
 
 
 def test_all_problems_come_at_once():

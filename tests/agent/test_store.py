@@ -205,6 +205,64 @@ def outcome(call):
         return error
 
 
+class Late:
+    """Answers a connection's first request only when a second one comes on it, and wrongly for that one."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests = []
+        self._is_first = True
+        gevent.spawn(self._serve)
+
+    def _serve(self):
+        while True:
+            peer, _ = self._listener.accept()
+            gevent.spawn(self._talk, peer, self._is_first)
+            self._is_first = False
+
+    def _talk(self, peer, is_first):
+        answers = iter([b"", b"$5\r\nwrong\r\n"] if is_first else [b"$5\r\nright\r\n"])
+        while data := peer.recv(1000):
+            self.requests.append(data)
+            peer.sendall(next(answers))
+
+
+def test_a_late_reply_never_answers_the_next_question():
+    late = Late()
+    store = Store(late.url, timeout_s=0.2)
+    assert isinstance(outcome(lambda: store.hget("h", "a")), StoreDown)
+    assert store.hget("h", "b") == "right"
+
+
+def test_nothing_is_sent_but_what_was_asked():
+    """No HELLO, no CLIENT SETINFO, no SELECT: SSDB has none of them."""
+    late = Late()
+    outcome(lambda: Store(late.url, timeout_s=0.2).hget("h", "a"))
+    assert late.requests == [b"*3\r\n$4\r\nHGET\r\n$1\r\nh\r\n$1\r\na\r\n"]
+
+
+class Ready:
+    """A connection whose replies are all there already, so that reading them never waits."""
+
+    def __init__(self):
+        self._parser = self
+
+    def send_packed_command(self, _blobs, check_health):
+        pass
+
+    def read_many(self, count):
+        return ["reply"] * count
+
+
+def test_replies_that_are_there_already_leave_others_their_turn():
+    turns = []
+    other = gevent.spawn(lambda: [(turns.append(1), gevent.sleep(0)) for _ in range(1000)])
+    Store()._converse(Ready(), [(b"", 1)] * 50, str)
+    assert len(turns) >= 49
+    other.kill()
+
+
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02", b"*-7\r\n", b"$x\r\n"]
 )

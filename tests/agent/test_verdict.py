@@ -85,6 +85,13 @@ def test_where_a_clock_is_unknown_the_record_has_the_benefit_of_the_doubt_for_a_
         )
 
 
+def test_a_change_that_was_noticed_late_is_as_old_as_the_clock_says_but_not_older_than_the_last_look():
+    freshness = Freshness()
+    freshness.age_s("p", 1000.0, 0.0, 1000.0, 0.0)
+    assert freshness.age_s("p", 1010.0, 100.0, 1100.0, 0.0) == 90.0
+    assert freshness.age_s("p", 1011.0, 105.0, 1105.0, 0.0) == 5.0
+
+
 def test_a_clock_that_was_set_back_is_a_change_like_any_other():
     freshness = Freshness()
     freshness.age_s("p", 1000.0, 0.0)

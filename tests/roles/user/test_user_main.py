@@ -96,6 +96,12 @@ def test_every_wrong_grant_is_told_and_nobody_is_made(db):
     assert '"start"' in str(caught.value) and "nowhere" in str(caught.value) and db.read_user("li") is None
 
 
+def test_grants_are_looked_at_before_anybody_types_a_password(monkeypatch):
+    monkeypatch.delenv("AGENT_PASSWORD")
+    with pytest.raises(ConfigError, match='grant "x"'):
+        main(["add", "li", "--grant", "x"])
+
+
 def test_revoking_what_was_never_granted_changes_nothing(db):
     main(["add", "li", "--grant", "start,stop on *"])
     with pytest.raises(
