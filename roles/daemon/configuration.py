@@ -49,10 +49,12 @@ class Configuration:
         return self._trouble
 
     def launch_of(self, key: str) -> Callable[[], tuple[Process, LaunchSpec]]:
-        """What a keeper asks before each start. The callable raises ConfigError."""
+        """What a keeper asks before each start. The callable raises ConfigError, and StoreDown where nothing is known yet."""
 
         def newest() -> tuple[Process, LaunchSpec]:
             process = self.processes.get(key)
+            if process is None and not self.known:
+                raise StoreDown(f"what is configured on {self._ip} is not known yet: {self._trouble}")
             if process is None:
                 raise ConfigError(f"process {key} is no longer configured on {self._ip}")
             return process, launch_spec(process, self.world.programs)

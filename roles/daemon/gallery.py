@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.event import Event
@@ -22,11 +22,10 @@ from agent.messages import PictureBegun, PictureChanged, WatchPicture
 from agent.process import Process
 from agent.selection import Selection
 from agent.world import World
+from roles.daemon.atlas import Atlas
+from roles.daemon.clock import GroupClock
 from roles.daemon.observer import Observer, Seen
-from roles.daemon.rights import may
-
-if TYPE_CHECKING:
-    from roles.daemon.state import DaemonState
+from roles.daemon.rights import Rights, may
 
 log = logging.getLogger("agent.gallery")
 
@@ -84,9 +83,12 @@ class _Follower:
 
 
 class Gallery:
-    def __init__(self, state: "DaemonState") -> None:
-        self._state = state
-        self._observer = Observer(state.globaldb, state.clock, state.presence)
+    def __init__(self, ip: str, atlas: Atlas, observer: Observer, rights: Rights, clock: GroupClock) -> None:
+        self._ip = ip
+        self._atlas = atlas
+        self._rights = rights
+        self._clock = clock
+        self._observer = observer
         self._followers: dict[Link, _Follower] = {}
         self._last: _Look | None = None
         self._wake = Event()
@@ -96,7 +98,7 @@ class Gallery:
     def show(self, peer: Peer, wanted: WatchPicture) -> PictureBegun:
         """Send the picture before the reply. Raises Refused, StoreDown."""
         view = self._view(peer.name, wanted)
-        world = self._state.world_of(wanted.machine)
+        world = self._atlas.world_of(wanted.machine)
         processes = view.selects(world.processes())
         look = self._look(world, processes, view.parts)
         if wanted.pid:
@@ -113,10 +115,13 @@ class Gallery:
         )
 
     def verdicts(self, processes: list[Process]) -> dict[str, str]:
-        """By key, as of now. Raises StoreDown, StoreRefused."""
-        self._state.clock.measure()
+        """By key, as of now. Raises Refused, StoreDown, StoreRefused."""
+        if not processes:
+            return {}
+        self._clock.measure()
         machines = self._observer.machines(sorted({process.ip for process in processes}))
-        seen = self._observer.processes(processes, self._state.configuration.world, machines)
+        any_world = self._atlas.world_of(processes[0].ip)  # all know every program
+        seen = self._observer.processes(processes, any_world, machines)
         return {key: one.row[VERDICT] for key, one in seen.items()}
 
     def forget(self, link: Link) -> None:
@@ -127,12 +132,10 @@ class Gallery:
     def _view(self, user: str, wanted: WatchPicture) -> View:
         selection = Selection(wanted.region, wanted.machine, wanted.name)
         parts = PARTS & {part for part in wanted.parts if isinstance(part, str)}
-        return View(
-            self._state.rights.grants(user), selection, parts | ({"processes"} if wanted.pid else set())
-        )
+        return View(self._rights.grants(user), selection, parts | ({"processes"} if wanted.pid else set()))
 
     def _look(self, world: World, processes: list[Process], parts: frozenset[str]) -> _Look:
-        self._state.clock.measure()
+        self._clock.measure()
         machines = self._observer.machines(sorted(world.ips()))
         rows = self._observer.processes(processes, world, machines) if "processes" in parts else {}
         return _Look(world, rows, machines)
@@ -155,7 +158,7 @@ class Gallery:
                 rest_s = max(TICK_S, LEAST_REST * (time.monotonic() - began))
 
     def _tick(self) -> None:
-        world = self._state.globaldb.read_world()
+        world = self._atlas.world()
         look = self._look(world, list(world.processes()), PARTS)
         last, self._last = self._last, look
         if last is not None and last.world is not world:
@@ -188,7 +191,7 @@ class Gallery:
     # ---- bytes, encoded once for everybody who gets them -----------------------------------------------------------
 
     def _whole(self, view: View, processes: list[Process], look: _Look) -> Iterator[bytes]:
-        at = self._state.clock.now() or time.time()
+        at = self._clock.now() or time.time()
         places = view.places(look.world, processes)
         regions = {region: dict(look.world.regions.get(region, {})) for region, _ip in places}
         yield self._frame(PictureChanged(at=at, reset=True, regions=regions))
@@ -204,7 +207,7 @@ class Gallery:
                 yield self._frame(PictureChanged(at=at, processes=part))
 
     def _changes(self, view: View, news: _Look) -> Iterator[bytes]:
-        at = self._state.clock.now() or time.time()
+        at = self._clock.now() or time.time()
         visible = view.selects(news.world.processes())
         if "machines" in view.parts:
             ips = {ip for _region, ip in view.places(news.world, visible)}
@@ -215,7 +218,7 @@ class Gallery:
             yield self._frame(PictureChanged(at=at, processes=part))
 
     def _frame(self, notice: PictureChanged) -> bytes:
-        return wire.pack(wire.NOTICE, 0, b"", self._state.ip.encode(), messages.encode(notice))
+        return wire.pack(wire.NOTICE, 0, b"", self._ip.encode(), messages.encode(notice))
 
 
 def _news(last: dict[str, Seen], now: dict[str, Seen]) -> dict[str, Seen]:

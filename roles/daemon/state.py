@@ -16,14 +16,15 @@ from agent.outcome import Outcome
 from agent.process import Process
 from agent.program import LaunchSpec
 from agent.selection import Selection
-from agent.world import World
 from roles.daemon.adoption import adopt
+from roles.daemon.atlas import Atlas
 from roles.daemon.audit import Audit
 from roles.daemon.clock import GroupClock
 from roles.daemon.configuration import Configuration
 from roles.daemon.gallery import Gallery
 from roles.daemon.journal import Journal
 from roles.daemon.keeper import Keeper, Means
+from roles.daemon.observer import Observer
 from roles.daemon.presence import Presence
 from roles.daemon.recorder import Recorder
 from roles.daemon.rights import Rights
@@ -46,9 +47,10 @@ class DaemonState:
         self.audit = Audit(globaldb, ip)
         self.clock = GroupClock(globaldb.store)
         self.recorder = Recorder(globaldb, self.clock, ip, str(folder), lambda: list(self.keepers.values()))
-        self._world = World()
         self._listeners: dict[str, Callable[[Outcome], object]] = {}
-        self.gallery = Gallery(self)
+        self.atlas = Atlas(globaldb, self.configuration, ip)
+        observer = Observer(globaldb, self.clock, self.presence)
+        self.gallery = Gallery(ip, self.atlas, observer, self.rights, self.clock)
         spawner = Spawner(folder, daemon_address=f"127.0.0.1:{port}")
         self._means = Means(spawner, Journal(folder))
 
@@ -130,27 +132,9 @@ class DaemonState:
 
     # ---- the group -------------------------------------------------------------------------------------------------
 
-    def world(self) -> World:
-        """Everything configured, as it is now or as it was read last."""
-        try:
-            self._world = self.globaldb.read_world()
-        except (StoreDown, StoreRefused) as error:
-            log.warning("the world as last read: %s", error)
-        return self._world
-
-    def world_of(self, machine: str) -> World:
-        """As much of the world as a machine pattern can concern: one machine's part where it is a plain ip."""
-        if not names.is_ip(machine):
-            return self.world()
-        try:
-            return self.globaldb.read_machine(machine)
-        except (StoreDown, StoreRefused) as error:
-            log.warning("the world as last read: %s", error)
-            return self._world if self._world.ips() else self.configuration.world
-
     def select(self, selection: Selection) -> list[Process]:
         """What a command is about: what is configured, and what runs here although it is configured no more."""
-        configured = self.world_of(selection.machine).select(selection)
+        configured = self.atlas.world_of(selection.machine).select(selection)
         known = {process.key for process in configured}
         extra = [
             self.process_of(key)
