@@ -52,7 +52,9 @@ EVENTS = (
     READY_TIMED_OUT, ENDED, EMPTIED, STOP_TIMED_OUT, BACKOFF_OVER, ADOPTED, RESUMED,
 )  # fmt: skip
 
-SPAWN = "spawn"  # check port and leftovers, then start it; answers with spawned, spawn_failed or spawn_blocked
+SPAWN = (
+    "spawn"  # check port and leftovers, then start it; answers with spawned, spawn_failed or spawn_blocked
+)
 AWAIT_READY = "await_ready"  # watch for readiness; answers with ready
 SIGNAL_STOP = "signal_stop"  # the polite signal, to the main process
 SIGNAL_REST = "signal_rest"  # the polite signal, to what the main process left behind; answers with emptied
@@ -213,8 +215,14 @@ _START = Step(STARTING, (SPAWN,), change=_up)
 _STOP = Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=_down)
 _KILL = Step(STOPPING, (SIGNAL_KILL, ARM_STOP), change=_killed)
 _RESTART = Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=_restart)
-_STOP_NOTHING = (Step(STOPPING, (SIGNAL_REST, ARM_STOP), when=_leftovers, change=_down), Step(STOPPED, change=_down))
-_KILL_NOTHING = (Step(STOPPING, (SIGNAL_KILL, ARM_STOP), when=_leftovers, change=_killed), Step(STOPPED, change=_down))
+_STOP_NOTHING = (
+    Step(STOPPING, (SIGNAL_REST, ARM_STOP), when=_leftovers, change=_down),
+    Step(STOPPED, change=_down),
+)
+_KILL_NOTHING = (
+    Step(STOPPING, (SIGNAL_KILL, ARM_STOP), when=_leftovers, change=_killed),
+    Step(STOPPED, change=_down),
+)
 _ENDED_UNREADY = (
     Step(FATAL, when=_gives_up, change=_unready),
     Step(BACKOFF, (ARM_BACKOFF,), change=_unready),

@@ -51,8 +51,12 @@ def _of_entry(entry: Entry, walk: "_Walk") -> Found:
     stranger = walk.leaders.get(entry.key)
     if found.alive is None and stranger is not None:
         marks = walk.marks[stranger.pid]
-        if marks.get(MARK_INCARNATION) != entry.incarnation:  # our disk is older than it: an old copy put back
-            log.warning("process %s: pid %d is of a start the journal does not know: adopted", entry.key, stranger.pid)
+        if (
+            marks.get(MARK_INCARNATION) != entry.incarnation
+        ):  # our disk is older than it: an old copy put back
+            log.warning(
+                "process %s: pid %d is of a start the journal does not know: adopted", entry.key, stranger.pid
+            )
             entry.incarnation, entry.token = marks.get(MARK_INCARNATION, ""), marks.get(MARK_TOKEN, "")
             return Found(entry, alive=stranger, remembered=False)
     return found
@@ -70,7 +74,9 @@ def _remembered(entry: Entry, walk: "_Walk") -> Found:
 
 
 def _unremembered(key: str, leader: Identity, marks: Mapping[str, str]) -> Found:
-    log.warning("process %s: pid %d runs with our mark and the journal does not know it: adopted", key, leader.pid)
+    log.warning(
+        "process %s: pid %d runs with our mark and the journal does not know it: adopted", key, leader.pid
+    )
     entry = Entry(key=key, incarnation=marks.get(MARK_INCARNATION, ""), token=marks.get(MARK_TOKEN, ""))
     return Found(entry, alive=leader, remembered=False)
 
@@ -97,7 +103,10 @@ class _Walk:
             return
         leader = Identity(proc.boot_id(), stat.pid, stat.start_ticks)
         self.marks[stat.pid] = marks
-        for index, name in ((self.leaders, marks[MARK_KEY]), (self.by_incarnation, marks.get(MARK_INCARNATION, ""))):
+        for index, name in (
+            (self.leaders, marks[MARK_KEY]),
+            (self.by_incarnation, marks.get(MARK_INCARNATION, "")),
+        ):
             if name not in index or _age(leader) < _age(index[name]):
                 index[name] = leader
 

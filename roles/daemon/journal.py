@@ -137,7 +137,9 @@ class Journal:
         """On disk, whole, when it returns. Raises JournalFailed, and then the entry before it still counts."""
         path, line = self.path(entry.key), dump(entry)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            handle = os.open(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             try:
                 size = os.fstat(handle).st_size
                 if size > LONGEST_BYTES:

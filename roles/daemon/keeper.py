@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import gevent
 from gevent import get_hub
@@ -26,7 +27,7 @@ from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
 from agent import lifecycle
-from agent.errors import AgentError
+from agent.errors import AgentError, StoreDown
 from agent.lifecycle import Facts, Life, Policy
 from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, Outcome
@@ -85,12 +86,15 @@ class Keeper:
         wanted: str = lifecycle.DOWN,
         on_change: Callable[["Keeper"], None] = lambda keeper: None,
     ) -> None:
-        """`found`: what adoption knows of it. `wanted` counts only where nothing is remembered (globaldb's word).
+        """`found`: what adoption knows of it; when we return, it is taken over, or restarted where that is its policy.
+        `wanted` counts only where nothing is remembered (globaldb's word).
 
         `on_change` is called in the keeper's greenlet after each change, journal written; it must not block.
         """
         self.key = key
-        self.entry = found.entry if found else Entry(key=key, life=Life(wanted=wanted), since_at=means.clock())
+        self.entry = (
+            found.entry if found else Entry(key=key, life=Life(wanted=wanted), since_at=means.clock())
+        )
         self.foreign = ""  # who has our port, in words; "" where nobody was seen to
         self.spec: LaunchSpec = spec_of(self.entry.terms)  # of the launch in force
         self._ip = split_key(key)[1]
@@ -100,14 +104,15 @@ class Keeper:
         self._waiters: list[Waiter] = []
         self._inbox: SimpleQueue = SimpleQueue()
         self._watch: watch.Watch | None = None
-        self._timer = None
+        self._timer: Any = None
         self._probe: gevent.Greenlet | None = None
         self._dirty = False  # our disk does not have it yet
         self._news = False  # on_change was not called yet
         self._lines: list[str] = []
         self._closed = False
         if found is not None:
-            self._post(self._resume, found)
+            self._resume(found)
+            self._post(self._nothing)  # disk and listeners hear of it in the inbox's greenlet
         means.spawn(self._run)
 
     # ---- what others ask and read
@@ -161,7 +166,9 @@ class Keeper:
         if self._watch is not None:
             self._watch.close()
         for waiter in self._waiters:
-            waiter.result.set(Outcome(self.key, FAILED, "the daemon is stopping; the process goes on", self.pid))
+            waiter.result.set(
+                Outcome(self.key, FAILED, "the daemon is stopping; the process goes on", self.pid)
+            )
         self._waiters.clear()
         self._inbox.put(None)
 
@@ -239,6 +246,9 @@ class Keeper:
             function(*args)
             self._settle()
 
+    def _nothing(self) -> None:
+        return None
+
     def _settle(self) -> None:
         """After each message: disk first, then tell."""
         self._remember()
@@ -283,13 +293,20 @@ class Keeper:
         state = self.state
         if event == lifecycle.START_ASKED:
             if state == lifecycle.RUNNING:
-                return Outcome(self.key, ALREADY, f"runs since {_spoken(self._age_s())}, pid {self.pid}", self.pid)
+                return Outcome(
+                    self.key, ALREADY, f"runs since {_spoken(self._age_s())}, pid {self.pid}", self.pid
+                )
             if state == lifecycle.STOPPING and self.wanted == lifecycle.DOWN:
-                detail = f"is still stopping since {_spoken(self._age_s())} ({self._who()}); start it again when it has stopped"
+                detail = (
+                    f"is still stopping since {_spoken(self._age_s())} ({self._who()}); "
+                    "start it again when it has stopped"
+                )
                 return Outcome(self.key, FAILED, detail, self.pid)
         stops = event in (lifecycle.STOP_ASKED, lifecycle.KILL_ASKED)
         if stops and not self.entry.life.alive and state != lifecycle.BACKOFF and not leftovers:
-            return Outcome(self.key, ALREADY, f"was not running ({state}{': ' + self.reason if self.reason else ''})")
+            return Outcome(
+                self.key, ALREADY, f"was not running ({state}{': ' + self.reason if self.reason else ''})"
+            )
         return None
 
     # ---- the table and what it orders
@@ -313,13 +330,17 @@ class Keeper:
         if life.state == lifecycle.BACKOFF:
             reason = f"{reason}; starts again in {lifecycle.backoff_s(life, self._policy()):g} s"
         elif life.state == lifecycle.FATAL and life.unready > old.unready:
-            reason = f"{life.unready} times in a row it was not ready ({reason}); see its log and start it again"
+            reason = (
+                f"{life.unready} times in a row it was not ready ({reason}); see its log and start it again"
+            )
         about = [f"pid {self.pid}"] if self.pid else []
         if old.state != lifecycle.STOPPED and self.entry.since_at:
             about.append(f"{max(0.0, now_at - self.entry.since_at):.1f} s")
         if reason:
             about.append(reason)
-        self._lines.append(f"{old.state.lower()} -> {life.state.lower()}" + (f" ({', '.join(about)})" if about else ""))
+        self._lines.append(
+            f"{old.state.lower()} -> {life.state.lower()}" + (f" ({', '.join(about)})" if about else "")
+        )
         self.entry.since_at = now_at
         self.entry.reason = reason
         if life.state != lifecycle.STOPPING:
@@ -357,6 +378,9 @@ class Keeper:
     def _spawn(self) -> None:
         try:
             process, spec = self._configuration()
+        except StoreDown as error:
+            self._step(lifecycle.SPAWN_BLOCKED, reason=str(error))
+            return
         except AgentError as error:
             self._step(lifecycle.SPAWN_FAILED, reason=str(error))
             return
@@ -378,7 +402,9 @@ class Keeper:
             pid = self._means.spawner.spawn(spec, Marks(self.key, entry.incarnation, entry.token))
         except SpawnFailed as error:
             entry.ended = True
-            self._step(lifecycle.SPAWN_BLOCKED if error.temporary else lifecycle.SPAWN_FAILED, reason=str(error))
+            self._step(
+                lifecycle.SPAWN_BLOCKED if error.temporary else lifecycle.SPAWN_FAILED, reason=str(error)
+            )
             return
         entry.starts = entry.starts.counted()
         # Never None for a child that was not reaped; start time 0 is nobody's, so nothing else would be signalled.
@@ -522,7 +548,11 @@ class Keeper:
             if stat.stopped:  # it could not save, nor end, while it is held
                 proc.send_signal(whom, signal.SIGCONT)
         except PermissionError:
-            log.error("process %s: pid %d may not be signalled: it changed its user and we are not root", self.key, whom.pid)
+            log.error(
+                "process %s: pid %d may not be signalled: it changed its user and we are not root",
+                self.key,
+                whom.pid,
+            )
 
     def _signal_kill(self) -> None:
         self._remember()
@@ -532,7 +562,11 @@ class Keeper:
             if not self.entry.ended or self._see_leftovers():
                 tree.kill_session(self._means.sessions, self.entry.identity)
         except PermissionError:
-            log.error("process %s: pid %d may not be killed: it changed its user and we are not root", self.key, self.pid)
+            log.error(
+                "process %s: pid %d may not be killed: it changed its user and we are not root",
+                self.key,
+                self.pid,
+            )
 
     # timers: one at a time, each change of state disarms it
 
@@ -544,7 +578,9 @@ class Keeper:
     def _arm_ready(self) -> None:
         if self.spec.ready_timeout_s and readiness.lived_s(self.spec.ready) is None:
             spent_s = max(0.0, self._means.clock() - self.entry.started_at)
-            self._arm(max(0.0, self.spec.ready_timeout_s - spent_s), self._ready_timed_out, self.entry.incarnation)
+            self._arm(
+                max(0.0, self.spec.ready_timeout_s - spent_s), self._ready_timed_out, self.entry.incarnation
+            )
 
     def _arm_stop(self) -> None:
         self._arm(self.spec.stop_timeout_s, self._step, lifecycle.STOP_TIMED_OUT)
@@ -586,11 +622,14 @@ class Keeper:
         elif not entry.ended:
             text = watch.UNKNOWN_AWAY
             if entry.identity is not None and entry.identity.boot_id == proc.boot_id():
-                reaped = watch.reap(entry.identity.pid)  # ours, if this very process became a newer binary by exec
+                reaped = watch.reap(
+                    entry.identity.pid
+                )  # ours, if this very process became a newer binary by exec
                 text = reaped if reaped not in (None, watch.UNKNOWN) else text
-            if self.state in (lifecycle.STARTING, lifecycle.RUNNING, lifecycle.STOPPING):
+            if entry.life.alive:  # this may already start it again: after a restart that we died in
                 self._ended(entry.incarnation, text, time.monotonic(), found.leftovers)
-            entry.ended = True
+            else:
+                entry.ended, entry.leftovers = True, found.leftovers
         else:
             entry.leftovers = found.leftovers
             self._step(lifecycle.RESUMED)
@@ -653,12 +692,13 @@ class Keeper:
         if state == lifecycle.STARTING:
             detail = f"still starting, not ready after {_spoken(self._age_s())}, pid {self.pid}"
         elif state == lifecycle.STOPPING and self.entry.life.killing:
-            detail = f"SIGKILL was sent and {self._who()} is still there after {spent}: it waits for a disk or a debugger"
+            detail = f"SIGKILL was sent and {self._who()} is there still after {spent}: it waits for a disk?"
         elif state == lifecycle.STOPPING and self.wanted == lifecycle.UP and not self.entry.life.restarting:
             detail = f"{self.entry.reason}; it is being stopped ({self._who()}) and then tried again"
         elif state == lifecycle.STOPPING:
             again = "; when it has ended it is started again" if self.wanted == lifecycle.UP else ""
-            detail = f"still running after {spent} (saving?), {self._who()}{again}; kill {self._ip} {self._end_pid()} ends it"
+            kill = f"kill {self._ip} {self._end_pid()} ends it"
+            detail = f"still running after {spent} (saving?), {self._who()}{again}; {kill}"
         else:
             detail = f"not done after {spent}: it is {state}" + (f" ({self.reason})" if self.reason else "")
         return Outcome(self.key, FAILED, detail, self.pid)

@@ -67,7 +67,9 @@ def holder(port: int, protocol: str) -> Holder:
                 continue
             if found:
                 stat = proc.read_stat(pid)
-                return Holder(pid, stat.name if stat else "?", proc.read_environ(pid).get("AGENT_PROCESS", ""))
+                return Holder(
+                    pid, stat.name if stat else "?", proc.read_environ(pid).get("AGENT_PROCESS", "")
+                )
     return Holder(0, "")
 
 

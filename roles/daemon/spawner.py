@@ -127,7 +127,11 @@ class Spawner:
         return str(self.state_folder)
 
     def log_path(self, key: str, spec: LaunchSpec) -> Path:
-        return Path(spec.log["path"]) if spec.log and "path" in spec.log else self.state_folder / "log" / f"{key}.log"
+        return (
+            Path(spec.log["path"])
+            if spec.log and "path" in spec.log
+            else self.state_folder / "log" / f"{key}.log"
+        )
 
     def spawn(self, spec: LaunchSpec, marks: Marks) -> int:
         """The pid, after exec succeeded. Never yields. Raises SpawnFailed."""
@@ -146,7 +150,9 @@ class Spawner:
         except SpawnFailed:
             raise
         except subprocess.SubprocessError as error:
-            raise SpawnFailed(f"process {marks.key}: limits {spec.limits} or user {spec.user!r} refused: {error}") from None
+            raise SpawnFailed(
+                f"process {marks.key}: limits {spec.limits} or user {spec.user!r} refused: {error}"
+            ) from None
         except OSError as error:
             raise self._explained(error, spec, marks.key, cwd) from None
         except ValueError as error:  # a NUL in a word
@@ -155,7 +161,9 @@ class Spawner:
             for handle in handles:
                 os.close(handle)
 
-    def _start(self, spec: LaunchSpec, marks: Marks, account: Account | None, cwd: str, out: int, err: int) -> int:
+    def _start(
+        self, spec: LaunchSpec, marks: Marks, account: Account | None, cwd: str, out: int, err: int
+    ) -> int:
         options: dict = {}
         if spec.limits:
             options["preexec_fn"] = _prepare_child(spec.limits, account)
@@ -189,8 +197,15 @@ class Spawner:
 
     def environment(self, spec: LaunchSpec, marks: Marks, account: Account | None = None) -> dict[str, str]:
         """Ours cleaned, then the user's, then the specification's, then the marks: nobody overrides those."""
-        whose = {} if account is None else {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
-        mine = {MARK_KEY: marks.key, MARK_INCARNATION: marks.incarnation, MARK_TOKEN: marks.token, MARK_OWNER: self.owner}
+        whose = (
+            {} if account is None else {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+        )
+        mine = {
+            MARK_KEY: marks.key,
+            MARK_INCARNATION: marks.incarnation,
+            MARK_TOKEN: marks.token,
+            MARK_OWNER: self.owner,
+        }
         if self.daemon_address:
             mine[MARK_DAEMON] = self.daemon_address
         return {**self._environ, **whose, **spec.env, **marks.extra, **mine}
@@ -202,7 +217,9 @@ class Spawner:
         try:
             entry = pwd.getpwuid(int(spec.user)) if spec.user.isdigit() else pwd.getpwnam(spec.user)
         except KeyError:
-            raise SpawnFailed(f'process {key}: user "{spec.user}" is unknown on this machine; create it or change "user"') from None
+            raise SpawnFailed(
+                f'process {key}: user "{spec.user}" is unknown on this machine; create it or change "user"'
+            ) from None
         if entry.pw_uid == os.geteuid():
             return None
         if os.geteuid() != 0:
@@ -222,7 +239,9 @@ class Spawner:
             present = resource.getrlimit(number)[1]
             above = present != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > present)
             if above and os.geteuid() != 0:
-                raise SpawnFailed(f"process {key}: limits: {name} {hard} is above the daemon's own {present} and it is not root")
+                raise SpawnFailed(
+                    f"process {key}: limits: {name} {hard} is above the daemon's own {present} and it is not root"
+                )
 
     def _open_log(self, path: Path, account: Account | None, key: str) -> int:
         """For append. A fifo would block us and a device is no log; a link is not followed where the file is
@@ -245,7 +264,12 @@ class Spawner:
         if not (stat.S_ISREG(about.st_mode) or os.path.samestat(about, os.stat(os.devnull))):
             os.close(handle)
             raise SpawnFailed(f"process {key}: log {path} is not a regular file; name another path in log")
-        if account is not None and stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid() and about.st_size == 0:
+        if (
+            account is not None
+            and stat.S_ISREG(about.st_mode)
+            and about.st_uid == os.geteuid()
+            and about.st_size == 0
+        ):
             os.fchown(handle, account.uid, account.gid)
         fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_NONBLOCK)
         return handle
@@ -261,9 +285,13 @@ class Spawner:
         elif error.errno == errno.EACCES and error.filename == cwd:
             text = f"cwd {cwd}: {error.strerror}"
         elif error.errno == errno.EACCES:
-            text = f"command {command} is not executable" + (f' for user "{spec.user}"' if spec.user else "") + " (chmod +x, or a noexec mount?)"
+            text = (
+                f"command {command} is not executable"
+                + (f' for user "{spec.user}"' if spec.user else "")
+                + " (chmod +x, or a noexec mount?)"
+            )
         elif error.errno == errno.ENOEXEC:
-            text = f"command {command} is not a program for this machine (wrong architecture, or a script without #! line)"
+            text = f"command {command} is not a program for this machine (wrong architecture, or no #! line)"
         elif error.errno == errno.EAGAIN:
             text = "the system has no process to spare (limit nproc or pids cgroup); end some or raise it"
         elif error.errno == errno.E2BIG:

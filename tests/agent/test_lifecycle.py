@@ -50,7 +50,8 @@ STORIES = {
     ),
     "saving for long is never killed unasked": (
         NEVER,
-        [*STARTED, ("stop_asked", "STOPPING"), ("stop_timed_out", "STOPPING"), ("stop_timed_out", "STOPPING"), *STOPPED],
+        [*STARTED, ("stop_asked", "STOPPING"), ("stop_timed_out", "STOPPING"), ("stop_timed_out", "STOPPING"),
+         *STOPPED],
         "down",
     ),
     "a kill in every state": (
@@ -65,7 +66,8 @@ STORIES = {
     ),
     "restarted by an operator": (
         NEVER,
-        [*STARTED, ("restart_asked", "STOPPING"), ("ended", "STOPPING"), ("emptied", "STARTING"), ("spawned", "STARTING"),
+        [*STARTED, ("restart_asked", "STOPPING"), ("ended", "STOPPING"), ("emptied", "STARTING"),
+         ("spawned", "STARTING"),
          ("ready", "RUNNING")],
         "up",
     ),
@@ -225,4 +227,6 @@ def test_no_sequence_spawns_beside_a_living_process_or_against_the_operators_wis
             assert was.killing or event == lc.KILL_ASKED or policy.kill_after_stop, "a kill nobody asked for"
         assert life.wanted == last_wish
         assert life.alive or not lives, f"{was} + {event} forgets a living process"
-        assert not (life.state in (lc.STARTING, lc.RUNNING) and not lives), f"{was} + {event} lives without a process"
+        assert not (life.state in (lc.STARTING, lc.RUNNING) and not lives), (
+            f"{was} + {event} lives without a process"
+        )

@@ -1,5 +1,6 @@
 """Real processes for the tests of the process layer; whatever a test started is gone when it ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,12 @@ def run() -> Iterator[Callable[..., subprocess.Popen]]:
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def children() -> set[int]:
+    """Pids of our children, zombies too."""
+    stats = [proc.read_stat(pid) for pid in proc.pids()]
+    return {stat.pid for stat in stats if stat and stat.ppid == os.getpid()}
 
 
 def session(leader: int) -> list[int]:

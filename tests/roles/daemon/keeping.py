@@ -24,9 +24,13 @@ class Daemon:
         self.configured: dict[str, tuple[Process, LaunchSpec]] = {}
         self.keepers: dict[str, Keeper] = {}
         self.changes: list[tuple[str, str]] = []
-        self.found = adopt(self.journal.read(), self.means.spawner.owner, lambda key: key.startswith(f"大区1.{IP}."))
+        self.found = adopt(
+            self.journal.read(), self.means.spawner.owner, lambda key: key.startswith(f"大区1.{IP}.")
+        )
 
-    def keeper(self, command: list[str], name: str = "game1", *, port: int = 0, host: str = "0.0.0.0", **fields) -> Keeper:
+    def keeper(
+        self, command: list[str], name: str = "game1", *, port: int = 0, host: str = "0.0.0.0", **fields
+    ) -> Keeper:
         """The keeper of a process, adopted if there is something to adopt."""
         process = Process("大区1", IP, name, "game", host, port)
         self.configured[process.key] = process, LaunchSpec(command=command, **{**QUICK, **fields})

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,20 @@ STAT = (
 )
 
 
-@pytest.mark.parametrize("name", [b"sleep", b"a b", b")", b"x) R 1 2 (", b"\xff\xfe", b"", b"(((", b"tab\tand\nline"])
+@pytest.mark.parametrize(
+    "name", [b"sleep", b"a b", b")", b"x) R 1 2 (", b"\xff\xfe", b"", b"(((", b"tab\tand\nline"]
+)
 def test_a_stat_is_read_whatever_the_process_calls_itself(name):
     stat = proc.parse_stat(STAT % name)
     assert stat.name == name.decode(errors="replace")
-    assert (stat.pid, stat.state, stat.ppid, stat.session, stat.threads, stat.start_ticks) == (42, "S", 1, 42, 3, 7777)
+    assert (stat.pid, stat.state, stat.ppid, stat.session, stat.threads, stat.start_ticks) == (
+        42,
+        "S",
+        1,
+        42,
+        3,
+        7777,
+    )
     assert stat.cpu_s == 300 / proc.TICKS_PER_S
     assert stat.rss_bytes == 25 * proc.PAGE_BYTES
     assert stat.exit_status == 768
@@ -29,7 +39,7 @@ def test_a_stat_is_read_whatever_the_process_calls_itself(name):
 def test_our_own_stat_is_the_kernels(tmp_path):
     stat = proc.read_stat(os.getpid())
     assert (stat.ppid, stat.session) == (os.getppid(), os.getsid(0))
-    assert stat.start_ticks / proc.TICKS_PER_S < float(open("/proc/uptime").read().split()[0])
+    assert stat.start_ticks / proc.TICKS_PER_S < float(Path("/proc/uptime").read_text().split()[0])
 
 
 def test_a_process_is_alive_until_it_ends_and_a_zombie_is_gone(run):
@@ -75,7 +85,9 @@ def test_a_recycled_pid_is_never_touched(run, monkeypatch, pidfd, what):
     monkeypatch.setattr(proc, "HAS_PIDFD", pidfd and proc.HAS_PIDFD)
     process = run("steady")
     now = proc.identify(process.pid)
-    former = now._replace(start_ticks=now.start_ticks - 1) if what == "start time" else now._replace(boot_id="0-0")
+    former = (
+        now._replace(start_ticks=now.start_ticks - 1) if what == "start time" else now._replace(boot_id="0-0")
+    )
     assert not former.alive()
     assert not proc.send_signal(former, signal.SIGKILL)
     assert proc.open_pidfd(former) is None
@@ -101,7 +113,9 @@ def test_what_never_was_is_nobody():
     assert not proc.send_signal(Identity(proc.boot_id(), 2**22 + 1, 1), signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("name", "number"), [("TERM", 15), ("SIGTERM", 15), ("term", 15), (15, 15), ("9", 9)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("TERM", 15), ("SIGTERM", 15), ("term", 15), (15, 15), ("9", 9)]
+)
 def test_a_signal_has_many_spellings(name, number):
     assert proc.signal_number(name) == number
     assert proc.signal_name(number) in ("TERM", "KILL")

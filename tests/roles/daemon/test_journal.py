@@ -90,7 +90,8 @@ def test_a_half_last_line_leaves_the_one_before(journal, left):
     assert journal.read() == {KEY: ENTRY}, "and what is written after it is whole"
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"[]\n", b"null\n", b"\0" * 100, b"\0" * 100 + b"\n", b'{"key":1}\n',
+@pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"[]\n", b"null\n", b"\0" * 100, b"\0" * 100 + b"\n",
+                                  b'{"key":1}\n',
                                   b'{"key":"x","life":{"state":"DANCING"},"starts":{"base":0,"pending":0}}\n',
                                   b"[" * 100000 + b"\n", b"\xff\xfe\n"])  # fmt: skip
 def test_an_unreadable_file_is_reported_and_set_aside_and_the_others_are_read(journal, caplog, data):

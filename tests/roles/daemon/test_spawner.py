@@ -15,7 +15,7 @@ import pytest
 from agent.program import LaunchSpec
 from roles.daemon import spawner as spawner_module
 from roles.daemon.spawner import Marks, Spawner, SpawnFailed
-from tests.roles.daemon.conftest import PROGRAMS, program
+from tests.roles.daemon.conftest import PROGRAMS, children, program
 from tests.waiting import until
 
 KEY = "大区1.192.168.1.10.game1"
@@ -66,7 +66,9 @@ def test_its_signals_are_the_default_though_we_ignore_and_block_some(spawner):
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert given["ignored"] & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0, "those two are Python's own"
+    assert given["ignored"] & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0, (
+        "those two are Python's own"
+    )
     assert given["blocked"] == 0
 
 
@@ -182,7 +184,7 @@ def test_another_users_link_is_not_followed_to_a_file_of_roots(tmp_path):
     (tmp_path / "passwd").write_text("root")
     (tmp_path / "link").symlink_to(tmp_path / "passwd")
     log = {"path": str(tmp_path / "link")}
-    with pytest.raises(SpawnFailed, match="log .*link cannot be opened"):
+    with pytest.raises(SpawnFailed, match=r"log .*link cannot be opened"):
         Spawner(tmp_path).spawn(LaunchSpec(command=["true"], user="nobody", log=log), MARKS)
     assert (tmp_path / "passwd").read_text() == "root"
 
@@ -201,10 +203,19 @@ def refusals(tmp_path):
     yield LaunchSpec(command=[str(script)]), "script: its interpreter"
     yield LaunchSpec(command=[str(exotic)]), "not a program for this machine"
     yield LaunchSpec(command=["/usr"]), "command /usr is not executable"
-    yield LaunchSpec(command=["true"], cwd="/no/such/folder"), "cwd /no/such/folder: No such file or directory; create"
+    yield (
+        LaunchSpec(command=["true"], cwd="/no/such/folder"),
+        "cwd /no/such/folder: No such file or directory; create",
+    )
     yield LaunchSpec(command=["true"], cwd="/etc/passwd"), "cwd /etc/passwd: Not a directory"
-    yield LaunchSpec(command=["true"], user="no-such-user"), 'user "no-such-user" is unknown on this machine; create'
-    yield LaunchSpec(command=["true"], log={"path": "/proc/no/log"}), "log /proc/no/log cannot be opened for writing"
+    yield (
+        LaunchSpec(command=["true"], user="no-such-user"),
+        'user "no-such-user" is unknown on this machine; create',
+    )
+    yield (
+        LaunchSpec(command=["true"], log={"path": "/proc/no/log"}),
+        "log /proc/no/log cannot be opened for writing",
+    )
     yield LaunchSpec(command=["true"], log={"path": str(tmp_path / "fifo")}), "log .*fifo"
     yield LaunchSpec(command=["true"], log={"path": "/dev/full"}), "log /dev/full is not a regular file"
     yield LaunchSpec(command=["true"], log={"path": str(tmp_path)}), "Is a directory"
@@ -213,15 +224,14 @@ def refusals(tmp_path):
 
 
 def test_what_cannot_be_started_is_said_with_process_field_and_remedy(spawner, tmp_path):
-    files = len(os.listdir("/proc/self/fd"))
+    files, before = len(os.listdir("/proc/self/fd")), children()
     for bad, text in refusals(tmp_path):
         with pytest.raises(SpawnFailed, match=text) as caught:
             spawner.spawn(bad, MARKS)
         assert str(caught.value).startswith(f"process {KEY}: ")
         assert not caught.value.temporary
     assert len(os.listdir("/proc/self/fd")) == files
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == before
 
 
 @pytest.mark.parametrize("number", sorted(spawner_module.TEMPORARY))

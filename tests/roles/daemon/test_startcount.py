@@ -58,7 +58,18 @@ def live(daemon, work):
 @pytest.mark.parametrize("held", [0, 41])
 def test_dying_after_any_two_steps_loses_and_doubles_nothing(held, deaths):
     daemon = Daemon(held, deaths)
-    live(daemon, [daemon.start, daemon.record, daemon.record, daemon.start, daemon.start, daemon.record, daemon.record])
+    live(
+        daemon,
+        [
+            daemon.start,
+            daemon.record,
+            daemon.record,
+            daemon.start,
+            daemon.start,
+            daemon.record,
+            daemon.record,
+        ],
+    )
     assert daemon.held == held + 3
     assert daemon.disk == StartCount(base=held + 3, pending=0)
 
