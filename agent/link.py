@@ -13,13 +13,14 @@ import itertools
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
 
-from agent import messages, wire
+from agent import messages, names, wire
 from agent.dispatch import Table
 from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, WireError
 
@@ -29,7 +30,7 @@ READ_BYTES = 256 * 1024
 QUEUE_BYTES = 32 * 1024 * 1024
 HEARTBEAT_S = 5.0
 SILENCE_S = 15.0
-MAX_HANDLERS = 512  # requests of one peer under way at once
+MAX_HANDLERS = 512  # requests of one speaker under way at once; a router's link has many speakers
 FLUSH_S = 2.0
 DEFAULT_WAIT_S = 60.0  # for a request that does not say how long its asker waits
 
@@ -65,6 +66,7 @@ class Peer:
 class _Call:
     result: AsyncResult
     dst: bytes
+    reply: type | None
 
 
 class Link:
@@ -102,7 +104,7 @@ class Link:
         self._drained = Event()
         self._drained.set()
         self._calls: dict[int, _Call] = {}
-        self._handlers = 0
+        self._handlers: Counter[bytes] = Counter()  # by `src`
         self._greenlets: list[gevent.Greenlet] = []
 
     def __str__(self) -> str:
@@ -216,7 +218,7 @@ class Link:
     def call(self, message: Any, timeout_s: float, dst: bytes = b"") -> Any:
         """Ask and wait for the reply. Raises Refused (the peer or a hop said no), LinkLost, NoReply."""
         seq = next(_seq) & wire.MAX_SEQ
-        call = _Call(AsyncResult(), dst)
+        call = _Call(AsyncResult(), dst, messages.REPLY_OF.get(type(message)))
         self._calls[seq] = call
         try:
             if not self.push(
@@ -252,6 +254,11 @@ class Link:
         if frame.src and frame.src != mine.name.encode() and mine.role != "router":
             raise WireError(f"a frame in the name of {frame.src!r} came over the link of {self}")
         if frame.dst and frame.dst != self.local:
+            if (
+                mine.role == "router"
+            ):  # another machine's mistake or malice, which must not cost us the router
+                self._refuse_misled(frame)
+                return
             raise WireError(f"a frame for {frame.dst!r} came to {self.local!r}, which relays nothing")
         if frame.kind == wire.REQUEST:
             self._receive_request(frame)
@@ -259,6 +266,13 @@ class Link:
             self._receive_notice(frame)
         else:
             self._receive_answer(frame)
+
+    def _refuse_misled(self, frame: wire.Frame) -> None:
+        log.info("link to %s: a frame of %r for %r was dropped", self, frame.src, frame.dst)
+        if frame.kind == wire.REQUEST:
+            here = self.local.decode()
+            text = f"{frame.dst.decode(errors='replace')} is not at {here}: nothing was done"
+            self._answer(frame, wire.ERROR, messages.Error("unknown_target", text))
 
     def _receive_answer(self, frame: wire.Frame) -> None:
         call = self._calls.get(frame.seq)
@@ -274,6 +288,11 @@ class Link:
             return
         if isinstance(message, messages.Error):
             call.result.set_exception(Refused(message.code, message.text))
+        elif type(message) is not call.reply:
+            wrong = messages.NAME_OF[type(message)]
+            call.result.set_exception(
+                Refused("internal", f"{wrong} came as the reply; the outcome is unknown")
+            )
         else:
             call.result.set(message)
 
@@ -288,12 +307,12 @@ class Link:
             log.exception("notice from %s: a bug", self)
 
     def _receive_request(self, frame: wire.Frame) -> None:
-        if self._handlers >= MAX_HANDLERS:
+        if self._handlers[frame.src] >= MAX_HANDLERS:
             self._answer(
                 frame, wire.ERROR, messages.Error("too_many", f"more than {MAX_HANDLERS} requests under way")
             )
             return
-        self._handlers += 1
+        self._handlers[frame.src] += 1
         gevent.spawn(self._handle, frame)
 
     def _handle(self, frame: wire.Frame) -> None:
@@ -302,7 +321,9 @@ class Link:
         except Refused as error:
             kind, reply = wire.ERROR, messages.Error(error.code, str(error))
         finally:
-            self._handlers -= 1
+            self._handlers[frame.src] -= 1
+            if not self._handlers[frame.src]:
+                del self._handlers[frame.src]
         self._answer(frame, kind, reply)
 
     def _reply_to(self, frame: wire.Frame) -> Any:
@@ -339,8 +360,10 @@ class Link:
         self.push(wire.pack(kind, frame.seq, frame.src, self.local, body))
 
     def _peer_of(self, frame: wire.Frame) -> Peer:
-        """The link's own peer, or the daemon that the router vouches for."""
+        """The link's own peer, or the daemon that the router vouches for; a process of its machine is no daemon."""
         mine = self.peer
         if not frame.src or mine.role != "router":
             return dataclasses.replace(mine)
-        return Peer("daemon", frame.src.decode(errors="replace"), mine.address, self, dst=frame.src)
+        src = frame.src.decode(errors="replace")
+        role = "daemon" if names.is_ip(src) else "app"
+        return Peer(role, src, mine.address, self, dst=frame.src)

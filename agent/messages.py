@@ -10,6 +10,7 @@ A request's remaining time travels as the reserved field `left_s`, so that each 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -19,6 +20,10 @@ import ujson
 from agent.errors import Refused, WireError
 
 LEFT = "left_s"
+MAX_LEFT_S = 1e9
+MAX_DEPTH = 64
+MAX_INT = 2**63
+MAX_SHOWN = 80  # characters of somebody's wrong word in our answer and in our log
 
 BY_NAME: dict[str, type] = {}
 NAME_OF: dict[type, str] = {}
@@ -57,13 +62,37 @@ def _json_types(hint: Any) -> tuple[type, ...]:
 
 
 def encode(value: Any, left_s: float | None = None) -> bytes:
-    """The body of a frame: JSON [name, fields]."""
+    """The body of a frame: JSON [name, fields]. What JSON or UTF-8 cannot say (see `tame`) is said otherwise."""
     fields = {name: getattr(value, name) for name in _CHECKS[type(value)]}
     if left_s is not None:
         fields[LEFT] = round(left_s, 3)
-    return ujson.dumps(
-        [NAME_OF[type(value)], fields], ensure_ascii=False, escape_forward_slashes=False
-    ).encode()
+    whole = [NAME_OF[type(value)], fields]
+    try:
+        return _dump(whole, allow_nan=False)
+    except (ValueError, OverflowError):  # half a surrogate pair is a ValueError too
+        return _dump(tame(whole))
+
+
+def _dump(whole: list[Any], allow_nan: bool = True) -> bytes:
+    return ujson.dumps(whole, ensure_ascii=False, escape_forward_slashes=False, allow_nan=allow_nan).encode()
+
+
+def tame(value: Any, depth: int = 0) -> Any:
+    """What anybody may have written into globaldb, made fit for the wire: no NaN or infinity, no half of a surrogate
+    pair, no number too long for a reader, nothing nested so deep that a reader gives up."""
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if abs(value) < MAX_INT else None
+    if isinstance(value, dict):
+        return {tame(str(name)): tame(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [tame(item, depth + 1) for item in value]
+    return value
 
 
 def decode(body: bytes) -> tuple[Any, float | None]:
@@ -79,10 +108,12 @@ def decode(body: bytes) -> tuple[Any, float | None]:
         raise WireError("body is not JSON [name, fields]")
     cls = BY_NAME.get(name)
     if cls is None:
-        raise Refused("bad_request", f"unknown message {name!r}: is the other side a newer version?")
+        raise Refused(
+            "bad_request", f"unknown message {name[:MAX_SHOWN]!r}: is the other side a newer version?"
+        )
     left_s = fields.get(LEFT)
-    if left_s is not None and (isinstance(left_s, bool) or not isinstance(left_s, int | float)):
-        raise Refused("bad_request", f"message {name}: {LEFT} is not a number")
+    if left_s is not None and not _is_time(left_s):
+        raise Refused("bad_request", f"message {name}: {LEFT} is not a number of seconds")
     checks = _CHECKS[cls]
     known = {}
     for key, kinds in checks.items():
@@ -96,6 +127,10 @@ def decode(body: bytes) -> tuple[Any, float | None]:
     if missing:
         raise Refused("bad_request", f"message {name}: field {', '.join(sorted(missing))} is missing")
     return cls(**known), left_s
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_LEFT_S < value < MAX_LEFT_S
 
 
 # ---- every link ---------------------------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ class Decoder:
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self.limit = limit
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = 0  # so long must `_rest` become before there is anything to do
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Every frame that `data` completes. Raises WireError, after which the stream is of no use any more."""
@@ -101,12 +102,27 @@ class Decoder:
         self.keep(data, offset)
 
     def join(self, data: bytes) -> bytes:
-        """What was left over with `data` behind it; a caller that cuts frames itself gives the rest back to `keep`."""
-        return self._rest + data if self._rest else data
+        """What was left over with `data` behind it, or nothing while that is not yet a whole frame.
+
+        A caller that cuts frames itself gives what is left over to `keep`. Bytes are put together once per frame, not
+        once per chunk: a peer that sends 4 MiB byte by byte would keep us busy for hours.
+        """
+        if not self._rest:
+            return data
+        self._rest += data
+        if len(self._rest) < self._wanted:
+            return b""
+        whole, self._rest = bytes(self._rest), bytearray()
+        return whole
 
     def keep(self, data: bytes, offset: int) -> None:
-        self._rest = data[offset:]
-        if len(self._rest) >= LENGTH_BYTES and int.from_bytes(self._rest[:LENGTH_BYTES], "big") > self.limit:
-            raise WireError(
-                f"frame of {int.from_bytes(self._rest[:LENGTH_BYTES], 'big')} bytes; the limit is {self.limit}"
-            )
+        """Raises WireError when what is left begins a frame over the limit."""
+        if offset >= len(data):
+            return
+        self._rest += memoryview(data)[offset:]
+        self._wanted = LENGTH_BYTES
+        if len(self._rest) >= LENGTH_BYTES:
+            length = int.from_bytes(self._rest[:LENGTH_BYTES], "big")
+            if length > self.limit:
+                raise WireError(f"frame of {length} bytes; the limit is {self.limit}")
+            self._wanted = max(PREFIX_BYTES, LENGTH_BYTES + length)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gevent
 import ujson
 
+from agent import messages
 from agent.globaldb import GlobalDb
 from agent.process import Process
 from agent.verdict import Freshness, Judged, judge
@@ -97,7 +98,10 @@ def _json(text: str | None) -> dict[str, Any]:
         value = ujson.loads(text)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    # nested deeper than a reader takes: only then is it worth the walk
+    return messages.tame(value) if text.count("{") + text.count("[") > messages.MAX_DEPTH else value
 
 
 def _number(value: object) -> float | None:

@@ -17,6 +17,8 @@ from agent.link import Link
 
 log = logging.getLogger("agent.relay")
 
+MAX_ROUTES = 16_384
+
 
 class RelayLink(Link):
     """The router's link to one daemon."""
@@ -45,26 +47,28 @@ class RelayLink(Link):
         unpack, routes = wire.PREFIX.unpack_from, self._routes
         start = offset = 0  # data[start:offset] are whole frames for `target`, not yet passed on
         target: RelayLink | None = None
-        while size - offset >= 11:
-            length, kind, _seq, dst_len, src_len = unpack(data, offset)
-            if not 7 + dst_len + src_len <= length <= limit or not 1 <= kind <= 4:
-                wire.frame_end(data, offset, limit)  # says what is wrong
-            end = offset + 4 + length
-            if end > size:
-                break
-            found = routes.get(data[offset + 9 : offset + 11 + dst_len + src_len])
-            if found is None:
-                found = self._find_route(wire.unpack(data, offset, end))
-            if found is not target:
-                if target is not None:
-                    self._pass_on(target, data, start, offset)
-                target, start = found, offset
-            if found is self:  # for the router itself
-                self.receive(wire.unpack(data, offset, end))
-                target, start = None, end
-            offset = end
-        if target is not None:
-            self._pass_on(target, data, start, offset)
+        try:
+            while size - offset >= 11:
+                length, kind, _seq, dst_len, src_len = unpack(data, offset)
+                if not 7 + dst_len + src_len <= length <= limit or not 1 <= kind <= 4:
+                    wire.frame_end(data, offset, limit)  # says what is wrong
+                end = offset + 4 + length
+                if end > size:
+                    break
+                found = routes.get(data[offset + 9 : offset + 11 + dst_len + src_len])
+                if found is None:
+                    found = self._find_route(wire.unpack(data, offset, end))
+                if found is not target:
+                    if target is not None:
+                        self._pass_on(target, data, start, offset)
+                    target, start = found, offset
+                if found is self:  # for the router itself
+                    target, start = None, end
+                    self.receive(wire.unpack(data, offset, end))
+                offset = end
+        finally:  # also when the peer breaks the protocol: what it said before that holds, however the bytes were cut
+            if target is not None:
+                self._pass_on(target, data, start, offset)
         self._decoder.keep(data, offset)
 
     def _pass_on(self, target: "RelayLink", data: bytes, start: int, end: int) -> None:
@@ -87,6 +91,8 @@ class RelayLink(Link):
                 wire.pack(*frame), 0, None, "unreachable", f"machine {ip} is not connected to the router"
             )
             return None
+        if len(self._routes) >= MAX_ROUTES:  # a machine may make up as many names as it likes
+            self._routes.clear()
         self._routes[wire.address_key(frame.dst, frame.src)] = target
         return target
 

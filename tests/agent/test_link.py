@@ -219,3 +219,74 @@ def test_requests_under_way_are_limited(monkeypatch, table, joined):
     calls = [gevent.spawn(ends.left.call, messages.ReadPresence(), 5) for _ in range(5)]
     gevent.joinall(calls)
     assert sorted(getattr(call.exception, "code", "ok") for call in calls) == ["ok"] * 3 + ["too_many"] * 2
+
+
+@pytest.fixture
+def routed():
+    """A daemon's link to the router, and the router's end of the socket; `hear` gives the next frame from the daemon."""
+    made = []
+
+    def make(table=None):
+        a, b = socket.socketpair()
+        link = make_link(a, b"10.0.0.1", "router", "", table)
+        made.append((link, b, gevent.spawn(link.run)))
+        return link, b
+
+    yield make
+    for link, sock, run in made:
+        link.close("test over")
+        sock.close()
+        run.join(5)
+
+
+def hear(sock):
+    decoder = wire.Decoder()
+    while not (frames := list(decoder.feed(sock.recv(65536)))):
+        pass
+    return frames[0]
+
+
+def test_a_frame_that_another_machine_sent_astray_does_not_cost_us_the_router(routed):
+    link, router = routed(Table(SHARED))
+    for dst in ("大区1.10.0.0.1.game1".encode(), b"\xff\xfe", b"10.0.0.9"):
+        router.sendall(wire.pack(wire.REQUEST, 7, dst, b"10.0.0.8", messages.encode(messages.ReadPresence())))
+        refusal = hear(router)
+        assert (refusal.kind, refusal.seq, refusal.dst) == (wire.ERROR, 7, b"10.0.0.8")
+        assert messages.decode(refusal.body)[0].code == "unknown_target"
+        router.sendall(wire.pack(wire.NOTICE, 0, dst, b"10.0.0.8", b"x"))
+    assert not link.closed_why
+
+
+def test_an_application_process_of_another_machine_is_no_daemon(routed):
+    table = Table()
+    table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: messages.Presence({}))
+    _, router = routed(table)
+    for src, kind in ((b"10.0.0.8", wire.REPLY), ("大区1.10.0.0.8.game1".encode(), wire.ERROR)):
+        router.sendall(wire.pack(wire.REQUEST, 7, b"10.0.0.1", src, messages.encode(messages.ReadPresence())))
+        assert hear(router).kind == kind
+
+
+def test_a_reply_of_the_wrong_kind_is_no_reply(routed):
+    link, router = routed()
+    call = gevent.spawn(link.call, messages.ReadPresence(), 5, b"10.0.0.9")
+    asked = hear(router)
+    body = messages.encode(messages.Sessions([]))
+    router.sendall(wire.pack(wire.REPLY, asked.seq, b"10.0.0.1", b"10.0.0.9", body))
+    with pytest.raises(Refused, match="sessions came as the reply; the outcome is unknown"):
+        call.get(timeout=5)
+
+
+def test_one_machine_that_floods_takes_no_turn_from_another(monkeypatch, routed):
+    monkeypatch.setattr(link_module, "MAX_HANDLERS", 3)
+    table = Table()
+    table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: gevent.sleep(5) or messages.Presence({}))
+    table.on(messages.ReadAudit, ask=("daemon",))(lambda *_: messages.AuditLines([]))
+    link, router = routed(table)
+    slow = messages.encode(messages.ReadPresence())
+    router.sendall(b"".join(wire.pack(wire.REQUEST, n, b"10.0.0.1", b"10.0.0.8", slow) for n in range(1, 5)))
+    refused = hear(router)
+    assert (refused.kind, refused.dst) == (wire.ERROR, b"10.0.0.8")
+    router.sendall(
+        wire.pack(wire.REQUEST, 9, b"10.0.0.1", b"10.0.0.9", messages.encode(messages.ReadAudit()))
+    )
+    assert (hear(router).kind, len(link._handlers)) == (wire.REPLY, 1)

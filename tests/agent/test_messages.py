@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from agent import messages
 from agent.errors import Refused, WireError
 
+QUOTED = '"1"'
 SAMPLES = {str: "大区1", int: 7, float: 1.5, bool: True, list: [1, "a"], dict: {"k": [1]}}
 
 
@@ -59,3 +60,38 @@ def test_no_body_does_worse_than_be_refused(body):
         messages.decode(body)
     except (Refused, WireError):
         pass
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (float("inf"), None),
+        (float("nan"), None),
+        ("half \ud800 pair", "half ? pair"),
+        (10**5000, None),
+        ({"\udcff": 1}, {"?": 1}),
+    ],
+    ids=["infinite", "no number", "half a pair", "endless", "a key"],
+)
+def test_what_json_cannot_say_is_said_otherwise_and_stops_nobody(value, said):
+    sent = messages.Presence({"10.0.0.2": {"good": 1, "odd": value}})
+    assert messages.decode(messages.encode(sent))[0].machines == {"10.0.0.2": {"good": 1, "odd": said}}
+
+
+def test_what_is_nested_too_deep_is_cut():
+    deep = []
+    for _ in range(2000):
+        deep = [deep]
+    assert messages.decode(messages.encode(messages.Presence({"a": {"b": deep}})))
+
+
+@pytest.mark.parametrize("left", ["1e400", "-1" + "0" * 400, "NaN", "true", QUOTED])
+def test_a_time_that_is_none_is_refused(left):
+    with pytest.raises(Refused, match="left_s is not a number of seconds"):
+        messages.decode(b'["presence.read", {"left_s": %s}]' % left.encode())
+
+
+def test_an_unknown_name_is_not_repeated_at_length():
+    with pytest.raises(Refused) as refused:
+        messages.decode(b'["%s", {}]' % (b"x" * 1_000_000))
+    assert len(str(refused.value)) < 200

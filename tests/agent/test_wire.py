@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_garbage_is_either_waited_for_or_refused_and_never_kept_beyond_the_limit
     try:
         for chunk in chunks:
             list(decoder.feed(chunk))
-            assert len(decoder.join(b"")) <= 64 + wire.LENGTH_BYTES
+            assert len(decoder._rest) <= 64 + wire.LENGTH_BYTES
     except WireError:
         pass
 
@@ -62,3 +64,14 @@ def test_the_address_of_a_frame_is_one_slice_of_it():
 
 def test_a_frame_under_16_mib_begins_with_zero_as_no_tls_record_does():
     assert wire.pack(wire.NOTICE, 0, b"", b"", b"x" * wire.MAX_FRAME_BYTES)[0] == 0
+
+
+def test_a_large_frame_that_comes_byte_by_byte_is_put_together_once():
+    """A peer must not keep us busy for hours with one frame: the cost is per byte, not per byte times what waits."""
+    stream = wire.pack(wire.NOTICE, 0, b"", b"", b"x" * 300_000)
+    decoder = wire.Decoder()
+    got, began = [], time.process_time()
+    for at in range(len(stream)):
+        got += decoder.feed(stream[at : at + 1])
+    assert [len(frame.body) for frame in got] == [300_000]
+    assert time.process_time() - began < 2.0  # 0.3 s; copying all that waits at every byte took 6 s
