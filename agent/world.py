@@ -180,9 +180,32 @@ def read_document(data: bytes, source: str, toml: bool = False) -> Any:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def render_document(document: Any) -> str:
-    """A world file: sorted by World.document(), two spaces, names readable."""
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+# how many levels of each part are spread over lines; what lies deeper stands on one line
+_SPREAD = {"programs": 2, "regions": 1, "world": 3}
+
+
+def render_document(document: Mapping[str, Any]) -> str:
+    """A world file, in the order World.document() gives: a line per process and per program's field."""
+    parts = (
+        f"  {_inline(key)}: {_render(part, _SPREAD.get(key, 1), '  ')}" for key, part in document.items()
+    )
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _render(value: Any, levels: int, indent: str) -> str:
+    if not levels or not value or not isinstance(value, (dict, list)):
+        return _inline(value)
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        lines = [f"{_inline(key)}: {_render(inner, levels - 1, deeper)}" for key, inner in value.items()]
+    else:
+        lines = [_render(inner, levels - 1, deeper) for inner in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{indent}{closing}"
+
+
+def _inline(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _text_problems(value: Any, path: str) -> Iterator[Problem]:
@@ -313,13 +336,13 @@ class _Reader:
             process = self._process(region, ip, entry, path)
             if process is None:
                 continue
-            if process.name in processes:
-                self.say(f"{path}.name", f'"{process.name}" stands twice on this machine of this region')
-                continue
             if process.type not in programs:
                 self.say(
                     f"{path}.type", f'no program "{process.type}"{names.did_you_mean(process.type, programs)}'
                 )
+            if process.name in processes:
+                self.say(f"{path}.name", f'"{process.name}" stands twice on this machine of this region')
+                continue
             processes[process.name] = process
             self.places[process.key] = path
         return tuple(processes.values())

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 from agent import console, settings
 from agent.credential import read_password
-from agent.errors import ConfigError, UsageError
+from agent.errors import AgentError
 from agent.globaldb import GlobalDb
 from agent.grant import Grant, parse_grants
 from agent.store import Store
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 def add(globaldb: GlobalDb, name: str, grants: list[str], password_file: str | None) -> int:
     parse_grants(grants)  # before anybody types a password
     if _stands(globaldb, name):
-        raise ConfigError(f'user "{name}" exists already; agent user passwd or agent user grant change it')
+        raise AgentError(f'user "{name}" exists already; agent user passwd or agent user grant change it')
     password = read_password(password_file, prompt=f"password for {name}: ", twice=True)
     user = new_user(name, password, grants)
     globaldb.write_user(user)
@@ -88,7 +88,7 @@ def revoke(globaldb: GlobalDb, name: str, texts: list[str]) -> int:
     gone = parse_grants(texts)
     user = _existing(globaldb, name)
     if missing := [str(one) for one in gone if one not in user.grants]:
-        raise ConfigError(
+        raise AgentError(
             f'user "{name}" has no grant "{missing[0]}" as such, nothing was changed; {_may(user)}'
             " (to narrow a grant: revoke it as it stands, then grant what is left)"
         )
@@ -100,7 +100,7 @@ def revoke(globaldb: GlobalDb, name: str, texts: list[str]) -> int:
 
 def remove(globaldb: GlobalDb, name: str) -> int:
     if not _stands(globaldb, name):
-        raise ConfigError(f'there is no user "{name}"')
+        raise AgentError(f'there is no user "{name}"')
     globaldb.remove_user(name)
     console.note(globaldb, f"user remove {name}", "removed")
     print(f"user {name} removed")
@@ -124,7 +124,7 @@ def _stands(globaldb: GlobalDb, name: str) -> bool:
 def _existing(globaldb: GlobalDb, name: str) -> User:
     user = globaldb.read_user(name)
     if user is None:
-        raise UsageError(f'there is no user "{name}"; agent user list shows all, agent user add makes one')
+        raise AgentError(f'there is no user "{name}"; agent user list shows all, agent user add makes one')
     return user
 
 

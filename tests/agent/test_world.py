@@ -92,9 +92,24 @@ def test_a_wrong_file_is_refused_with_the_path_to_the_fault(doc, expected):
     )
 
 
+def test_a_file_has_a_line_per_process_and_per_field_of_a_program():
+    text = render_document(World.from_document(document(other(map="沙漠"))).document())
+    assert (
+        """
+      "192.168.1.10": [
+        {"name": "game1", "type": "game", "port": 7000},
+        {"name": "game2", "type": "game", "map": "沙漠"}
+      ]"""
+        in text
+    )
+    assert '      "command": ["/srv/game", "{port}"]' in text and '    "大区1": {}\n' in text
+
+
 def test_all_problems_are_told_at_once():
-    found = problems(document(other(port=-1), other(name="a b"), other(name="game3", tier="x"), x=1))
-    assert len(found) == 4
+    found = problems(
+        document(other(port=-1), other(name="a b"), other(name="game3", tier="x"), other(type="gme"), x=1)
+    )
+    assert len(found) == 6
 
 
 def test_a_fault_of_a_program_is_told_once_however_many_processes_run_it():

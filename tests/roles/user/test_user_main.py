@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from agent.errors import ConfigError, UsageError
+from agent.errors import AgentError, ConfigError
 from agent.globaldb import GlobalDb
 from agent.store import Store
 from roles.user.main import main
@@ -50,7 +50,7 @@ def test_without_a_grant_it_is_said_that_nothing_is_allowed(capsys):
 def test_an_existing_name_is_not_taken_over(db):
     main(["add", "li"])
     before = db.read_user("li")
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(AgentError, match="exists already"):
         main(["add", "li", "--grant", "* on *"])
     assert db.read_user("li") == before
 
@@ -59,12 +59,12 @@ def test_an_existing_name_is_not_taken_over(db):
     "words", [["passwd", "nobody"], ["grant", "nobody", "list on *"], ["revoke", "nobody", "list on *"]]
 )
 def test_a_user_who_is_not_there(words):
-    with pytest.raises(UsageError, match='no user "nobody"'):
+    with pytest.raises(AgentError, match='no user "nobody"'):
         main(words)
 
 
 def test_removing_nobody_is_an_error():
-    with pytest.raises(ConfigError, match='no user "nobody"'):
+    with pytest.raises(AgentError, match='no user "nobody"'):
         main(["remove", "nobody"])
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_entry_is_named_can_be_removed_and_made_again(db, capsys):
     db.store.hset("user", "li", "{\x1b")
     assert main(["list"]) == 1
     assert 'user "li": its entry in globaldb is damaged' in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(AgentError, match="exists already"):
         main(["add", "li"])
     assert main(["remove", "li"]) == 0 and main(["add", "li"]) == 0
 
@@ -105,7 +105,7 @@ def test_grants_are_looked_at_before_anybody_types_a_password(monkeypatch):
 def test_revoking_what_was_never_granted_changes_nothing(db):
     main(["add", "li", "--grant", "start,stop on *"])
     with pytest.raises(
-        ConfigError, match='no grant "stop on \\*" as such, nothing was changed; may: start,stop on \\*'
+        AgentError, match='no grant "stop on \\*" as such, nothing was changed; may: start,stop on \\*'
     ):
         main(["revoke", "li", "stop on *"])
     assert [str(grant) for grant in db.read_user("li").grants] == ["start,stop on *"]
