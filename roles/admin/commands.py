@@ -134,11 +134,11 @@ def plan_kill(desk: Desk, command: Command) -> Result:
 
 
 def _agreed(desk: Desk, command: Command, planned: Operated) -> bool:
-    touched, already, machines = reports.reach(planned.outcomes)
+    targets, already, machines = reports.reach(planned.outcomes)
     if machines <= 1:
         return True
-    left = f" ({already} more are so already)" if already else ""
-    what = f"{quantity.count(touched, 'process')} on {quantity.count(machines, 'machine')}{left}"
+    left = f", {already} of them already so" if already else ""
+    what = f"{quantity.count(targets, 'process')} on {quantity.count(machines, 'machine')}{left}"
     return desk.confirm(f"{command.text}: {what}")
 
 

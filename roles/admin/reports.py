@@ -1,7 +1,7 @@
 """What became of a command, who is logged in, the audit, the help: rows -> text and a document. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agent.errors import ConfigError
@@ -28,7 +28,7 @@ def outcomes(verb: str, found: Sequence[Outcome], *, plan: bool = False) -> Resu
             outcome.result,
             outcome.target,
             str(outcome.pid or ""),
-            outcome.detail,
+            "" if outcome.detail == f"pid {outcome.pid}" else outcome.detail,  # which stands beside it
         ]
         for outcome in ordered
     ]
@@ -74,11 +74,10 @@ def progress(counts: Counter[str], total: int) -> str:
     return ", ".join([f"{done}/{total} done" if total else f"{done} done", *bad])
 
 
-def reach(planned: Iterable[Outcome]) -> tuple[int, int, int]:
-    """(targets that would be touched, those that are so already, machines) of a planned command."""
-    planned = list(planned)
+def reach(planned: Sequence[Outcome]) -> tuple[int, int, int]:
+    """(targets, those of them that are so already, machines) of a planned command."""
     already = sum(outcome.result == ALREADY for outcome in planned)
-    return len(planned) - already, already, len({place(outcome.target)[1] for outcome in planned})
+    return len(planned), already, len({place(outcome.target)[1] for outcome in planned})
 
 
 def place(target: str) -> tuple[str, str, str]:

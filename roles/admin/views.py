@@ -14,7 +14,7 @@ from roles.admin.result import Result
 
 SKEW_SHOWN_S = 2.0
 ONLINE = {True: "yes", False: "NO", None: "?"}
-UP = ("RUNNING", "STARTING", "STOPPING", "SILENT")  # there is a process that has an uptime
+UP = ("RUNNING", "SILENT")  # their time in this state is an uptime
 
 
 # ---- list world ---------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def _machine(picture: Picture, ip: str, now: float) -> dict[str, Any]:
         "regions": picture.regions_of(ip),
         "online": machine.online,
         "age_s": _rounded(machine.age(now)),
-        "processes_up": info.get("processes_up", sum(row.verdict in UP for row in rows)),
+        "processes_up": info.get("processes_up", sum(row.pid > 0 for row in rows)),
         "processes_wanted": info.get("processes_wanted", sum(row.wanted == "up" for row in rows)),
         "rival": str(info.get("rival") or ""),
         "info": info,
