@@ -5,6 +5,7 @@ user who may run the common commands only: a command outside that became *requir
 """
 
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -68,6 +69,13 @@ class Server:
     def stop(self) -> None:
         self._child.kill()
         self._child.wait()
+
+    def freeze(self) -> None:
+        """It takes connections and never answers."""
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         assert self._child.poll() is None, (self._folder / "log").read_text()
