@@ -49,7 +49,7 @@ class Configuration:
         return self._trouble
 
     def launch_of(self, key: str) -> Callable[[], tuple[Process, LaunchSpec]]:
-        """What a keeper asks before each start. The callable raises ConfigError, and StoreDown where nothing is known yet."""
+        """What a keeper asks before each start. Raises ConfigError, and StoreDown as long as nothing is known."""
 
         def newest() -> tuple[Process, LaunchSpec]:
             process = self.processes.get(key)
