@@ -25,6 +25,7 @@ class Group:
         self.ips = scene.ips(machines)
         self.settings = folder / places.SETTINGS
         self.daemons: dict[str, Role] = {}
+        self.world = World()
         self._crew = Crew(folder, self.settings)
         self._say = say
 
@@ -33,7 +34,7 @@ class Group:
         disk.write_private(self.settings, b"", durable=False)
         globaldb = self._start_globaldb()
         self._say(f"globaldb  {globaldb.address}  the bundled Valkey, what is wanted and known lies there")
-        world = self._fill(globaldb.address)
+        self._fill(globaldb.address)
         router = self._start_router(globaldb)
         self._say(f"router    {router.address}  relays between the machines")
         self._start_daemons(router, globaldb)
@@ -41,14 +42,18 @@ class Group:
             router.wait_for(f"machine {ip}: online")
         listed = ", ".join(str(daemon.address) for daemon in self.daemons.values())
         self._say(f"daemons   {listed}  one per machine")
-        self._say(
-            f"world     {len(world.regions)} regions, {len(list(world.processes()))} processes, none started yet"
-        )
+        count = len(list(self.world.processes()))
+        self._say(f"world     {len(self.world.regions)} regions, {count} processes, none started yet")
 
     @property
     def entrance(self) -> Address:
         """The daemon that the shell logs in to; any would do."""
         return self.daemons[self.ips[0]].address
+
+    def place_of(self, name: str) -> str:
+        """`host port` of the first process of that name."""
+        process = next(process for process in self.world.processes() if process.name == name)
+        return f"{process.host} {process.port}"
 
     def shell(self, commands: list[str], as_json: bool) -> subprocess.Popen:
         words = [word for command in commands for word in ("-c", command)]
@@ -64,7 +69,7 @@ class Group:
             self._crew.start("globaldb", Address(HERE, GLOBALDB_PORT), "globaldb", "--dir", str(data))
         )
 
-    def _fill(self, place: Address) -> World:
+    def _fill(self, place: Address) -> None:
         """What a person does with `agent key`, `agent user add` and `agent world import`."""
         password = secrets.token_urlsafe(12)
         self._write(places.PASSWORD, password)
@@ -73,11 +78,10 @@ class Group:
         secret = key.read_group_key(self.folder / "group.key")
         for ip in self.ips:
             self._write(f"machine-{ip}.key", key.machine_key_line(secret, ip))
-        world = World.from_document(scene.world(frozen.own_command(), self.ips, place), "demo")
+        self.world = World.from_document(scene.world(frozen.own_command(), self.ips, place), "demo")
         globaldb = GlobalDb(Store(f"redis://{place}"))
         globaldb.write_user(new_user(scene.USER, password, ["* on *"]))
-        globaldb.write_world(world, globaldb.read_world())
-        return world
+        globaldb.write_world(self.world, globaldb.read_world())
 
     def _start_router(self, globaldb: Role) -> Role:
         words = self._words("router", globaldb, "group.key")
@@ -85,7 +89,7 @@ class Group:
 
     def _start_daemons(self, router: Role, globaldb: Role) -> None:
         for ip in self.ips:
-            words = ("--ip", ip, "--router", str(router.address))
+            words: tuple[str, ...] = ("--ip", ip, "--router", str(router.address))
             words += self._words(f"daemon-{ip}", globaldb, f"machine-{ip}.key")
             self.daemons[ip] = self._crew.start(f"daemon-{ip}", Address(ip, DAEMON_PORT), "daemon", *words)
         for daemon in self.daemons.values():

@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ Three commands to begin with (Tab completes, `help` lists all, `exit` ends the d
   list {ip}            what runs there: pid, uptime, cpu, memory, players
   watch                     the group as it changes, until Ctrl-C
 
-Then hurt it:  echo crash | nc {ip} {port}   or  hang  instead of crash, and watch.
+Then hurt it from another terminal, and watch:  echo crash | nc {place}   or  hang  instead of crash.
 """
 SHELL_ENDS_S = 3.0
 
@@ -77,8 +77,8 @@ def play(machines: int, commands: list[str], as_json: bool, keep: bool) -> int:
         group.start()
         kept = keep
         if sys.stdin.isatty() and not commands:
-            print(BANNER.format(ip=group.ips[0], port=scene.FIRST_GAME_PORT + 1), file=sys.stderr)
-        return run_shell(group.shell(commands, as_json))
+            print(BANNER.format(place=group.place_of("game1"), ip=group.ips[0]), file=sys.stderr)
+        return run_shell(lambda: group.shell(commands, as_json))
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # what follows is short, and must be done
@@ -89,7 +89,10 @@ def play(machines: int, commands: list[str], as_json: bool, keep: bool) -> int:
             clear(folder)
 
 
-def run_shell(shell: subprocess.Popen) -> int:
+def run_shell(start: Callable[[], subprocess.Popen]) -> int:
+    if sys.stdin.isatty():
+        signal.signal(signal.SIGINT, leave_it_to_the_shell)
+    shell = start()
     try:
         code = shell.wait()
     except BaseException:
@@ -115,9 +118,11 @@ def clear(folder: Path) -> None:
     places.remove(folder)
 
 
-def listen_to_signals() -> None:
-    """Ctrl-C at a terminal reaches the shell as well, which knows what to do with it."""
+def leave_it_to_the_shell(_number: int, _frame: Any) -> None:
+    """Ctrl-C at a terminal reaches the shell as well. A handler, since a child would inherit SIG_IGN."""
 
+
+def listen_to_signals() -> None:
     def end(number: int, _frame: Any) -> None:
         raise Told(number)
 
