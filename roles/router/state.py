@@ -75,6 +75,12 @@ class RouterState:
                     self.links[ip].retire()
                     gevent.spawn(self.links[ip].goodbye, f"machine {ip} is no longer in the world", "removed")
                 self._verifiers.save()
+            self._forget_rivals()
+
+    def _forget_rivals(self) -> None:
+        for ip in [ip for ip, rival in self._rivals.items() if time.monotonic() - rival.seen >= RIVAL_S]:
+            del self._rivals[ip]
+            self._joined.add(ip)
 
     def _try_world(self) -> bool:
         try:
@@ -126,6 +132,7 @@ class RouterState:
         now = self.links.get(ip)
         if now is not None and identity.incarnation < now.peer.incarnation:
             self._rivals[ip] = Rival(address, time.monotonic())
+            self._joined.add(ip)  # announced anew, with its rival
             log.error("machine %s: TWO DAEMONS: one from %s was replaced by the one from %s and came back; "
                       "stop one of them", ip, address, now.peer.address)  # fmt: skip
             raise Refused(
@@ -182,12 +189,11 @@ class RouterState:
     def _entry(self, ip: str) -> dict[str, object]:
         peer = self.links[ip].peer
         rival = self._rivals.get(ip)
-        recent = rival is not None and time.monotonic() - rival.seen < RIVAL_S
         return {
             "since_at": round(peer.since_at, 3),
             "version": peer.version,
             "address": peer.address,
-            "rival": rival.address if rival is not None and recent else "",
+            "rival": rival.address if rival is not None else "",
         }
 
 
