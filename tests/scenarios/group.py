@@ -181,10 +181,10 @@ class Group:
         self._write_secret(path, self.run("key", "machine", ip, "--key", str(self._group_key)).stdout)
         return path
 
-    def configure(self, document: Mapping[str, Any]) -> None:
+    def configure(self, document: Mapping[str, Any], *words: str) -> None:
         path = self.folder / "world.json"
         path.write_text(json.dumps(document, ensure_ascii=False))
-        self.run("world", "import", str(path))
+        self.run("world", "import", str(path), *words)
 
     def admin_command(self, ip: str, *commands: str, user: str = USER, more: Sequence[str] = (), check: bool = False,
                       password: str = PASSWORD, timeout: float = 60) -> subprocess.CompletedProcess:  # fmt: skip
