@@ -1,5 +1,8 @@
 """Lives as data: a list of events, and the state after each."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,54 +182,95 @@ def test_the_back_off_doubles_up_to_its_maximum_and_a_long_run_resets_it():
     assert lc.backoff_s(life, FOREVER) == 1
 
 
-# Words from outside, and the answers of a little world in which a process lives or does not.
-outside = st.sampled_from([lc.START_ASKED, lc.STOP_ASKED, lc.KILL_ASKED, lc.RESTART_ASKED])
-inside = st.sampled_from([
-    lc.READY, lc.READY_TIMED_OUT, lc.ENDED, lc.EMPTIED, lc.STOP_TIMED_OUT, lc.BACKOFF_OVER, lc.ADOPTED, lc.RESUMED,
-])  # fmt: skip
-policies = st.builds(
-    Policy,
-    restart=st.sampled_from([lc.NEVER, lc.ON_FAILURE, lc.ALWAYS]),
-    kill_after_stop=st.booleans(),
-    restart_tries=st.integers(0, 3),
+class World(NamedTuple):
+    """A life, and what is true outside: the process lives, children of it do, what operators last asked for."""
+
+    life: Life = Life()
+    lives: bool = False
+    children: bool = False
+    wish: str = lc.DOWN
+
+
+class Chance(NamedTuple):
+    """What nobody decides: how it ends, whether it leaves children, whether it can be spawned."""
+
+    clean: bool
+    leaves: bool
+    answer: str
+
+
+CHANCES = [
+    Chance(clean, leaves, answer)
+    for clean in (True, False)
+    for leaves in (True, False)
+    for answer in (lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED)
+]
+HAPPENINGS = [event for event in lc.EVENTS if event not in (lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED)]
+OF_THE_LIVING = (lc.ENDED, lc.READY, lc.READY_TIMED_OUT, lc.ADOPTED)
+
+
+def happen(world: World, event: str, policy: Policy, chance: Chance) -> World:
+    """The world after an event, every promise of the table checked on the way. What cannot happen changes nothing."""
+    was, lives, children, wish = world
+    if (event in OF_THE_LIVING and not lives) or (event == lc.RESUMED and lives):
+        return world
+    if event == lc.EMPTIED and (lives or was.state != lc.STOPPING):
+        return world
+    if event == lc.ENDED:
+        lives, children = False, chance.leaves
+    elif event == lc.EMPTIED:
+        children = False
+    elif event == lc.RESTART_ASKED or (event == lc.START_ASKED and was.state != lc.STOPPING):
+        wish = lc.UP
+    elif event in (lc.STOP_ASKED, lc.KILL_ASKED):
+        wish = lc.DOWN
+    life, actions = lc.step(was, event, policy, Facts(chance.clean, 1.0, children))
+    if lc.SIGNAL_KILL in actions:
+        assert was.killing or event == lc.KILL_ASKED or policy.kill_after_stop, "a kill that nobody asked for"
+    if lc.SPAWN in actions:
+        assert not lives, f"{was} + {event} spawns beside a living process"
+        assert life.wanted == lc.UP == wish, f"{was} + {event} starts what an operator stopped"
+        answer = lc.SPAWN_BLOCKED if children else chance.answer
+        lives = answer == lc.SPAWNED
+        life, actions = lc.step(life, answer, policy)
+        assert lc.SPAWN not in actions
+    assert life.wanted == wish
+    assert life.alive or not lives, f"{was} + {event} forgets a living process"
+    assert lives or life.state not in (lc.STARTING, lc.RUNNING), f"{was} + {event} lives without a process"
+    return World(life, lives, children, wish)
+
+
+@pytest.mark.parametrize("kill_after_stop", [False, True])
+@pytest.mark.parametrize("restart", [lc.NEVER, lc.ON_FAILURE, lc.ALWAYS])
+def test_no_reachable_world_breaks_a_promise(restart, kill_after_stop):
+    """All of them, not a sample; back-offs beyond two in a row are one world."""
+    policy = Policy(restart=restart, kill_after_stop=kill_after_stop, restart_tries=1)
+    seen, ahead = {World()}, [World()]
+    while ahead:
+        world = ahead.pop()
+        for event in HAPPENINGS:
+            for chance in CHANCES:
+                after = happen(world, event, policy, chance)
+                after = after._replace(life=replace(after.life, failures=min(2, after.life.failures)))
+                if after not in seen:
+                    seen.add(after)
+                    ahead.append(after)
+    states = {world.life.state for world in seen}
+    never_there = {lc.NEVER: {lc.BACKOFF}, lc.ALWAYS: {lc.EXITED}}
+    assert states == set(lc.STATES) - never_there.get(restart, set())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.builds(
+        Policy,
+        restart=st.sampled_from([lc.NEVER, lc.ON_FAILURE, lc.ALWAYS]),
+        kill_after_stop=st.booleans(),
+        restart_tries=st.integers(0, 3),
+    ),
+    st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from(CHANCES)), max_size=60),
 )
-
-
-@settings(max_examples=500, deadline=None)
-@given(policies, st.data())
-def test_no_sequence_spawns_beside_a_living_process_or_against_the_operators_wish(policy, data):
-    life, lives, children, last_wish = Life(), False, False, lc.DOWN
-    for _ in range(data.draw(st.integers(1, 40))):
-        event = data.draw(st.one_of(outside, inside))
-        # The world's part: only a living process ends or shows itself ready; only the dead one's session empties.
-        if event in (lc.ENDED, lc.READY, lc.ADOPTED, lc.READY_TIMED_OUT) and not lives:
-            continue
-        if event == lc.EMPTIED and (lives or life.state != lc.STOPPING):
-            continue
-        if event == lc.RESUMED and lives:
-            continue
-        if event == lc.ENDED:
-            lives, children = False, data.draw(st.booleans())
-        if event == lc.EMPTIED:
-            children = False
-        if event in (lc.START_ASKED, lc.RESTART_ASKED):
-            last_wish = lc.UP if life.state != lc.STOPPING or event == lc.RESTART_ASKED else last_wish
-        if event in (lc.STOP_ASKED, lc.KILL_ASKED):
-            last_wish = lc.DOWN
-        was = life
-        life, actions = lc.step(life, event, policy, Facts(data.draw(st.booleans()), 1.0, children))
-        while lc.SPAWN in actions:
-            assert not lives, f"{was} + {event} spawns beside a living process"
-            assert life.wanted == lc.UP == last_wish, f"{was} + {event} starts what an operator stopped"
-            answer = data.draw(st.sampled_from([lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED]))
-            if children:
-                answer = lc.SPAWN_BLOCKED
-            lives = answer == lc.SPAWNED
-            life, actions = lc.step(life, answer, policy)
-        if lc.SIGNAL_KILL in actions:
-            assert was.killing or event == lc.KILL_ASKED or policy.kill_after_stop, "a kill nobody asked for"
-        assert life.wanted == last_wish
-        assert life.alive or not lives, f"{was} + {event} forgets a living process"
-        assert not (life.state in (lc.STARTING, lc.RUNNING) and not lives), (
-            f"{was} + {event} lives without a process"
-        )
+def test_no_sequence_spawns_beside_a_living_process_or_against_the_operators_wish(policy, events):
+    world = World()
+    for event, chance in events:
+        world = happen(world, event, policy, chance)
