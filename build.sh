@@ -143,8 +143,9 @@ make_binary() {
     if [ -x dist/agent ] && [ "$(cat build/stamp 2>/dev/null)" = "$now" ]; then return 0; fi
     need_for_binary
     say "freezing"
-    # a fixed hash seed, so that the same sources give the same bytes
-    PYTHONHASHSEED=0 .venv/bin/python -m PyInstaller --noconfirm --log-level WARN \
+    # A fixed hash seed, so that the same sources give the same bytes. Modules uncompressed: the gzip around everything
+    # makes them smaller than zlib each by each does, and a start need not inflate them.
+    PYTHONHASHSEED=0 PYINSTALLER_ZLIB_COMPRESSION_LEVEL=0 .venv/bin/python -m PyInstaller --noconfirm --log-level WARN \
         --distpath build/onedir --workpath build/work agent.spec || die "PyInstaller failed (see above)"
     .venv/bin/python packaging/assemble.py build/onedir/agent dist/agent
     echo "$now" >build/stamp
