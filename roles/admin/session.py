@@ -41,6 +41,7 @@ class Session:
         self.link: Link | None = None
         self.daemon = ""
         self.trouble = f"not connected to {address}"
+        self.given_up = False  # the daemon does not let us in again
         self._password = password
         self.notify: Callable[[str], None] = lambda _line: None
         self._coming: Picture | None = None  # takes the place of `picture` once it is whole
@@ -136,6 +137,8 @@ class Session:
             self.notify(f"{self.trouble}; reconnecting")
             found = self._reconnect()
             if found is None:
+                self.given_up = self._keeping
+                self.pushed.set()
                 return
             link = found
             gevent.spawn(self._resubscribe)
@@ -150,7 +153,7 @@ class Session:
                 refusals += 1
                 self.trouble = str(error)
                 if refusals == REFUSALS:
-                    self.notify(f"{error}; leave with `exit` and log in again")
+                    self.notify(f"{error}; log in again")
                     return None
             except ConnectFailed as error:
                 self.trouble = str(error)

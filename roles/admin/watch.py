@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from agent.errors import ConnectFailed
 from agent.messages import WatchPicture
 from agent.selection import Selection
 from roles.admin import quantity, reports, views
@@ -18,6 +19,7 @@ GOOD = ("RUNNING", "STOPPED")
 def lines(desk: Desk, selection: Selection) -> Result:
     """For scripts; comes back through a restart of the daemon and tells what changed meanwhile."""
     session, screen = desk.session, desk.screen
+    session.notify = screen.complain
     session.keep()
     request = WatchPicture(
         selection.region, selection.machine, selection.name, follow=True, parts=["world", "processes"]
@@ -30,6 +32,8 @@ def lines(desk: Desk, selection: Selection) -> Result:
         while True:
             desk.interrupt.run(session.pushed.wait)
             session.pushed.clear()
+            if session.given_up:
+                raise ConnectFailed(session.trouble)
             for happened in changes(known, session.picture.rows):
                 result = reports.change(happened, datetime.now().strftime("%H:%M:%S"))
                 screen.document(result.document) if screen.as_json else screen.lines(result.lines)

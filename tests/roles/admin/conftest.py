@@ -24,8 +24,9 @@ class StandIn:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.roles.admin.stand_in", str(self.port), str(self.folder)]
+    def start(self, password: str = PASSWORD) -> None:
+        module = "tests.roles.admin.stand_in"
+        command = [sys.executable, "-m", module, str(self.port), str(self.folder), password]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
 

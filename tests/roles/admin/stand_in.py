@@ -1,6 +1,6 @@
-"""A daemon to log in to, with canned answers: `python -m tests.roles.admin.stand_in PORT FOLDER` until it is killed.
+"""A daemon with canned answers: `python -m tests.roles.admin.stand_in PORT FOLDER PASSWORD` until it is killed.
 
-User ada, password "secret words"; user bob may do nothing. Two regions, three machines, 10.0.0.1 serves both regions.
+Every user has the password (the tests say "secret words"); user bob may do nothing. Two regions, three machines, 10.0.0.1 serves both regions.
 What becomes of a process when it is started or stopped, its name says: bad, mute, slow, forbidden; others do as asked.
 """
 
@@ -152,7 +152,7 @@ def audit(_state, _peer, message):
 def main() -> None:
     port, folder = int(sys.argv[1]), Path(sys.argv[2])
     state = State()
-    salt, stored, server, rounds = scramp.ScramMechanism("SCRAM-SHA-256").make_auth_info(PASSWORD)
+    salt, stored, server, rounds = scramp.ScramMechanism("SCRAM-SHA-256").make_auth_info(sys.argv[3])
 
     def serve(sock, identity, address):
         Link(

@@ -234,6 +234,16 @@ def test_watch_prints_changes_as_lines_and_comes_back_with_the_daemon(daemon):
     assert process.returncode == 0, err
 
 
+def test_a_password_that_was_changed_is_not_tried_for_ever(daemon):
+    process = begin(daemon.address, "-c", "watch 10.0.0.1")
+    assert "watching 5 processes" in process.stderr.readline()
+    daemon.kill()
+    daemon.start(password="other words")
+    _out, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "reconnecting" in err and "login refused" in err
+
+
 def test_a_script_imports_neither_the_shell_nor_redis():
     heavy = "('prompt_toolkit', 'redis', 'asyncio', 'psutil')"
     code = f"import sys, roles.admin.main; print([name for name in {heavy} if name in sys.modules])"

@@ -146,7 +146,7 @@ def test_a_picture_is_complete_when_all_that_is_configured_has_its_row(picture):
 def test_rows_of_older_and_newer_daemons_are_read(picture):
     picture.apply(
         PictureChanged(
-            processes=[["大区1.10.0.0.1.old", "STOPPED"], [*row("大区1.10.0.0.1.new"), "more", 1]]
+            processes=[["大区1.10.0.0.1.old", "STOPPED"], [*row("大区1.10.0.0.1.new"), "more", 1, 2, 3]]
         ),
         51.0,
     )

@@ -196,8 +196,11 @@ def test_colours_are_for_words_that_stand_alone():
 
 
 def test_watch_shows_what_needs_a_look_first_and_says_what_does_not_fit(picture):
-    lines = draw(picture, Selection(), NOW, height=4)
-    assert "1 more below" in lines[0] and "LOST" in lines[2] and len(lines) == 3
+    picture.apply(
+        PictureChanged(processes=[["a.10.0.0.1.a", "RUNNING", "up"], ["z.10.0.0.1.z", "STOPPED", "up"]]), NOW
+    )
+    lines = draw(picture, Selection(), NOW, height=5)
+    assert "2 more below" in lines[0] and "LOST" in lines[2] and "STOPPED" in lines[3] and len(lines) == 4
 
 
 def test_the_status_line(picture):
