@@ -17,12 +17,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import scramp
+from scramp.utils import ServerError
 
 from agent import messages, wire
 from agent.errors import ConnectFailed, LoginRefused, Refused, WireError
+from agent.line import one_line
 
 MECHANISM = "SCRAM-SHA-256-PLUS"
 REFUSED_TEXT = "login refused: wrong name or credentials"
+BETWEEN_TEXT = (
+    "login refused: it was made for another certificate than ours: "
+    "somebody sits in between, a TLS proxy or an attacker; do not go on"
+)
+MAX_ITERATIONS = 1_000_000  # half a second of ours; whoever answers in a server's place shall not have more
+MAX_TEXT_CHARS = 300  # of a refusal by somebody who has proved nothing yet
+
+# scramp lets a malformed message escape as one of the latter: to us all of it is one "no".
+MALFORMED = (scramp.ScramException, ValueError, IndexError, KeyError, TypeError)
 
 
 class Verifier(NamedTuple):
@@ -87,13 +98,16 @@ def enter(sock: Any, certificate: bytes, hello: Identity, password: str) -> Iden
     )
     try:
         client.set_server_first(challenge.server_first)
+        if client.iterations.value > MAX_ITERATIONS:
+            raise ValueError(f"{client.iterations} rounds of stretching are asked for")
         proof = client.get_client_final()
-    except scramp.ScramException as error:
-        raise LoginRefused(f"the server's part of the login is wrong: {error}") from None
+    except MALFORMED as error:
+        text = one_line(str(error), MAX_TEXT_CHARS)
+        raise LoginRefused(f"the server's part of the login is wrong: {text}") from None
     welcome = _ask(stream, messages.Prove(proof))
     try:
         client.set_server_final(welcome.server_final)
-    except scramp.ScramException:
+    except MALFORMED:
         raise LoginRefused(
             "the server could not prove that it knows our credentials: somebody may sit in between; do not go on"
         ) from None
@@ -110,7 +124,7 @@ def _ask(stream: _Stream, request: Any) -> Any:
     except Refused as error:
         raise WireError(str(error)) from None
     if isinstance(reply, messages.Error):
-        raise LoginRefused(reply.text)
+        raise LoginRefused(one_line(reply.text, MAX_TEXT_CHARS))
     if frame.seq != asked or frame.kind != wire.REPLY or type(reply) is not messages.REPLY_OF[type(request)]:
         raise WireError(f"a {type(reply).__name__} came where the reply to {type(request).__name__} belongs")
     return reply
@@ -157,16 +171,26 @@ def _serve(stream: _Stream, certificate: bytes, gate: Gate, own: Identity, addre
         if claimed != [hello.name]:
             raise scramp.ScramException("the name proved is not the name claimed")
         stream.send(wire.REPLY, messages.Challenge(server.get_server_first()))
-        server.set_client_final(_expect(stream.receive(), messages.Prove).client_final)
+        proof = _expect(stream.receive(), messages.Prove)
+        gate.greet(
+            hello, address
+        )  # again: others from there may have failed meanwhile, and a hundred at once are many
+        server.set_client_final(proof.client_final)
         final = server.get_server_final()
-    except (scramp.ScramException, ValueError, IndexError, KeyError, TypeError):
-        # scramp lets a malformed message escape as one of the latter: to a stranger all of it is one "no".
+    except MALFORMED as error:
+        if _made_for_another(error):
+            raise Refused("forbidden", BETWEEN_TEXT) from None
         gate.failed(hello.role, hello.name, address)
         raise Refused("forbidden", REFUSED_TEXT) from None
     identity = Identity(hello.role, hello.name, hello.version, hello.incarnation)
     gate.admit(identity, address)
     stream.send(wire.REPLY, messages.Welcome(final, own.role, own.name, own.version))
     return identity
+
+
+def _made_for_another(error: Exception) -> bool:
+    """The proof is bound to another certificate: says nothing of name and password, which were not looked at yet."""
+    return getattr(error, "server_error", None) is ServerError.CHANNEL_BINDINGS_DONT_MATCH
 
 
 def _expect(frame: wire.Frame, kind: type) -> Any:

@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from agent.line import one_line
+
 
 class _Lines(logging.Formatter):
     default_msec_format = "%s.%03d"
@@ -15,6 +17,10 @@ class _Lines(logging.Formatter):
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         record.__dict__["shown_level"] = level
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Without the traceback: one record, one line, whoever's words are in it."""
+        return one_line(super().formatMessage(record))
 
 
 def begin() -> None:
