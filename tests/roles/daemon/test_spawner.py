@@ -148,12 +148,14 @@ def test_a_daemon_with_more_files_open_than_a_child_may_have_can_still_start_one
     files = [os.open("/dev/null", os.O_RDONLY) for _ in range(80)]
     try:
         pid = spawner.spawn(spec("steady"), MARKS)
-        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 64
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
     finally:
         for file in files:
             os.close(file)
+    try:
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 64
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
