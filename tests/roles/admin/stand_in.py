@@ -1,6 +1,7 @@
 """A daemon with canned answers: `python -m tests.roles.admin.stand_in PORT FOLDER PASSWORD` until it is killed.
 
-Every user has the password (the tests say "secret words"); user bob may do nothing. Two regions, three machines, 10.0.0.1 serves both regions.
+Every user has the password (the tests say "secret words"); user bob may do nothing.
+Two regions, three machines, 10.0.0.1 serves both regions. A long audit takes its time.
 What becomes of a process when it is started or stopped, its name says: bad, mute, slow, forbidden; others do as asked.
 """
 
@@ -144,6 +145,7 @@ def sessions(_state, peer, _message):
 
 @TABLE.on(messages.ReadAudit, ask=("admin",))
 def audit(_state, _peer, message):
+    gevent.sleep(SLOW_S if message.count > 1000 else 0)
     line = {"at": 1700000000.0, "user": "ada", "from": "1.2.3.4:5", "daemon": "10.0.0.1", "what": "stop all",
             "verdict": "1 failed", "targets": [["大区1.10.0.0.2.bad1", "failed", "exited"]]}  # fmt: skip
     return messages.AuditLines([line] * min(message.count, 2))

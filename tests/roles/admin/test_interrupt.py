@@ -41,7 +41,8 @@ def test_a_ctrl_c_of_before_does_not_end_the_next_wait(interrupt):
     interrupt.wait(0.01)
 
 
-def test_values_and_errors_come_out_as_they_are(interrupt):
+def test_values_and_errors_come_out_as_they_are(interrupt, capfd):
     assert interrupt.run(max, 1, 2) == 2
     with pytest.raises(ZeroDivisionError):
         interrupt.run(lambda: 1 / 0)
+    assert capfd.readouterr().err == ""  # the hub would print what leaves a greenlet

@@ -138,6 +138,14 @@ def test_ctrl_c_ends_the_wait_and_not_the_session(shell):
     shell.shows("./t --port 1")
 
 
+def test_ctrl_c_ends_a_question_too(shell):
+    shell.type("audit 5000")
+    shell.shows("audit 5000")
+    shell.press("C-c")
+    shell.type("list 102")
+    assert "stop all" not in shell.shows("./t --port 1")
+
+
 def test_ctrl_c_at_the_prompt_empties_the_line_and_ctrl_d_leaves(shell):
     shell.type("start 10.0.0.1 all", enter=False)
     shell.press("C-c")
