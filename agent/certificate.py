@@ -10,16 +10,32 @@ import ssl
 from pathlib import Path
 
 from agent.disk import write_private
+from agent.errors import ConfigError
 
 LIFETIME_DAYS = 36500
 
 
 def own_certificate(folder: Path) -> Path:
-    """The PEM file (key and certificate, mode 0600) in `folder`; made if it is not there. Raises OSError."""
+    """The PEM file (key and certificate, mode 0600) in `folder`; made if it is not there. Raises ConfigError."""
     path = folder / "certificate.pem"
-    if not path.exists():
-        write_private(path, _make())
+    try:
+        if not path.exists():
+            write_private(path, _make())
+        fingerprinted(path)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
+    except ssl.SSLError as error:
+        raise _damaged(path, error.reason or str(error)) from None
+    except ValueError as error:  # no certificate in it, or no text at all
+        raise _damaged(path, str(error)) from None
+    except OSError as error:
+        raise ConfigError(f"certificate {path}: {error.strerror}") from None
     return path
+
+
+def _damaged(path: Path, how: str) -> ConfigError:
+    return ConfigError(
+        f"certificate {path} is damaged ({how}): remove the file, a new one is made at the next start"
+    )
 
 
 def fingerprinted(path: Path) -> bytes:

@@ -5,6 +5,7 @@ The server's certificate is not checked against any authority: the login is boun
 
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from agent.link import Link
 log = logging.getLogger("agent.dialer")
 
 CONNECT_S = 8.0
+STEADY_S = 10.0  # a link that lived so long was a good one: the next try comes soon
 REFUSED_WAIT_S = 10.0  # most between two tries while the answer is "no": a person has to do something first
 
 
@@ -55,6 +57,8 @@ def connect(
             raise ConnectFailed(
                 f"{address}: no TLS with it ({error.reason}): is that port an agent's?"
             ) from None
+        if isinstance(error, UnicodeError):
+            raise ConnectFailed(f"cannot connect to {address}: that is not the name of a host") from None
         if isinstance(error, OSError):
             raise ConnectFailed(f"cannot connect to {address}: {error.strerror or error}") from None
         raise
@@ -105,8 +109,7 @@ class Dialer:
                 self.trouble = str(error)
                 gevent.sleep((refused if isinstance(error, LoginRefused) else backoff).next_s())
                 continue
-            backoff.reset()
-            refused.reset()
+            joined_at = time.monotonic()
             link = self._open_link(sock, server)
             log.info("%s %s: connected (agent %s)", self.what, self.address, server.version)
             self.link = link
@@ -116,6 +119,9 @@ class Dialer:
             finally:
                 self.link = None
                 greeting.kill(block=False)
+            if time.monotonic() - joined_at >= STEADY_S:
+                backoff.reset()
+                refused.reset()
             self.trouble = f"{self.what} {self.address}: link lost ({why})"
             log.warning("%s; trying again", self.trouble)
             gevent.sleep((refused if link.farewell and link.farewell.code else backoff).next_s())

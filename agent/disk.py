@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from agent.errors import ConfigError
@@ -28,7 +29,10 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700 if it is not there. Raises ConfigError."""
+    """The folder, made with mode 0700 if it is not there. Raises ConfigError.
+
+    One that others may write into, or that belongs to another user, is refused: they could plant or exchange files.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -37,6 +41,17 @@ def private_folder(path: Path) -> Path:
         ) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"state folder {path} is not writable for us; name another one with --state DIR")
+    about = path.stat()
+    if about.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"state folder {path} belongs to uid {about.st_uid}, not to us (uid {os.geteuid()}): "
+            f"chown {os.geteuid()} {path}, or name another one with --state DIR"
+        )
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"others can write into the state folder {path}: chmod go-w {path}, and look who did, "
+            "or name another one with --state DIR"
+        )
     return path
 
 

@@ -223,7 +223,7 @@ def test_requests_under_way_are_limited(monkeypatch, table, joined):
 
 @pytest.fixture
 def routed():
-    """A daemon's link to the router, and the router's end of the socket; `hear` gives the next frame from the daemon."""
+    """A daemon's link to the router, and the router's end of its socket."""
     made = []
 
     def make(table=None):
