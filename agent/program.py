@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -70,14 +70,17 @@ class LaunchSpec:
     limits: dict[str, tuple[int, int]] = field(default_factory=dict)  # "nofile": (soft, hard), -1 unlimited
     probe: dict[str, int] | None = None  # {"port": n}
     protocol: str = "tcp"
-    restart_tries: int = 5  # so many restarts in a row that did not last, then FATAL
+    restart_tries: int = 5  # so many restarts in a row that never became ready, then FATAL
     backoff_s: float = 1.0  # before the first restart; doubled for each further one
     backoff_max_s: float = 60.0
     stable_s: float = 60.0  # a run of this length forgets the restarts before it
 
     def digest(self) -> str:
         """12 hex digits, the same as long as the launch would be: tells "changed since its start"."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        told = {
+            each.name: getattr(self, each.name) for each in fields(self)
+        }  # asdict costs three times as much
+        text = json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

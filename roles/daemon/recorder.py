@@ -61,6 +61,7 @@ class Recorder:
             self._wake.clear()
             gevent.sleep(COLLECT_S)
             try:
+                self._look_for_strangers()
                 self._record_changes()
                 self._record_heartbeats()
                 self._record_machine()
@@ -75,6 +76,12 @@ class Recorder:
                 log.info("records: globaldb is back, all are brought up to date")
                 for keeper in self._keepers():
                     self.changed(keeper)
+
+    def _look_for_strangers(self) -> None:
+        """Has whoever had a port of ours left?"""
+        for keeper in self._keepers():
+            if keeper.foreign and not keeper.check_foreign():
+                self.changed(keeper)
 
     def _record_changes(self) -> None:
         if not self._changed:
@@ -92,11 +99,12 @@ class Recorder:
             raise
 
     def _count_starts(self, keepers: list[Keeper]) -> None:
-        unknown = [keeper for keeper in keepers if keeper.starts.base is None]
+        targets = {keeper: keeper.starts.target for keeper in keepers if keeper.starts.base is not None}
+        unknown = [keeper for keeper in keepers if keeper not in targets]
         held = self._globaldb.read_startcounts([keeper.key for keeper in unknown])
         for keeper in unknown:
-            keeper.note_base(held[keeper.key])
-        targets = {keeper: keeper.starts.target for keeper in keepers}
+            targets[keeper] = keeper.note_base(held[keeper.key])
+        # None: our disk could not remember what globaldb held, so a later daemon could not repeat this harmlessly
         known = {keeper: target for keeper, target in targets.items() if target is not None}
         self._globaldb.raise_startcounts({keeper.key: target for keeper, target in known.items()})
         for keeper, target in known.items():
