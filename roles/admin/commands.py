@@ -9,7 +9,7 @@ from dataclasses import replace
 from agent.errors import AgentError, LinkLost, NoReply, Refused
 from agent.messages import DescribeProcess, OperateGroup, ReadAudit, ReadSessions
 from agent.names import did_you_mean
-from agent.outcome import OK, UNKNOWN, Outcome, exit_code
+from agent.outcome import UNKNOWN, Outcome, exit_code
 from agent.selection import Selection, alternatives, matcher
 from roles.admin import quantity, reports, views, watch
 from roles.admin.desk import Desk, Operated, command_number
@@ -100,8 +100,6 @@ def describe(desk: Desk, picture: Picture, row: Row) -> Result:
 def operate(desk: Desk, command: Command) -> Result:
     """A command that may reach over several machines is planned first, and the operator asked."""
     selection = command.selection
-    if command.plan and command.verb == "kill":
-        return plan_kill(desk, command)
     request = OperateGroup(
         command.verb, selection.region, selection.machine, "" if command.pid else selection.name,
         command.pid, command_number(), command.plan,
@@ -120,17 +118,6 @@ def operate(desk: Desk, command: Command) -> Result:
     if not done.outcomes and not done.trouble:
         raise missing(desk.picture(("world",)), selection)
     return _operated(command, done, targets)
-
-
-def plan_kill(desk: Desk, command: Command) -> Result:
-    """From the picture alone: what kills is not sent anywhere to find out what it would kill."""
-    picture = desk.picture(("world", "processes"), command.selection, command.pid)
-    rows = [row for row in picture.select(command.selection) if row.pid == command.pid]
-    if not rows:
-        raise Refused("unknown_target", f"no process of {command.selection.machine} has pid {command.pid}")
-    return reports.outcomes(
-        "kill", [Outcome(row.key, OK, "would kill it", row.pid) for row in rows], plan=True
-    )
 
 
 def _agreed(desk: Desk, command: Command, planned: Operated) -> bool:

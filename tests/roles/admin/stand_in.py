@@ -106,7 +106,9 @@ def operate(state, peer, message):
     if not keys:
         raise Refused("unknown_target", "nothing is configured that matches")
     if message.plan:
-        return messages.Outcomes([[key, "ok", f"would {message.verb} it", 0] for key in keys])
+        return messages.Outcomes(
+            [[key, "ok", f"would {message.verb} it", state.rows[key][3]] for key in keys]
+        )
     if len({split(key)[1] for key in keys}) > 1 and not message.wide:
         raise Refused("bad_request", "several machines: confirm it")
     return messages.Outcomes([finish(state, peer, message, key) for key in keys])

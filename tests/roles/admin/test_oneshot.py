@@ -50,7 +50,7 @@ def test_results_go_to_stdout(quiet_daemon, command, code, told):
         ("list 10.0.0.9", 1, 'no machine "10.0.0.9"'),
         ("list 10.0.0.1 gamee1", 1, 'no process "gamee1" (did you mean "game1"?)'),
         ("list 大区2 10.0.0.2", 1, "not together"),
-        ("plan kill 10.0.0.2 102", 1, "no process of 10.0.0.2 has pid 102"),
+        ("plan kill 10.0.0.2 102", 1, "nothing is configured that matches"),
         ("list 4242", 1, "no process of the group has pid 4242"),
         ("start 10.0.0.9 all", 1, "nothing is configured that matches"),
         ("stop 10.0.0.* all", 2, "9 processes on 2 machines: more than one machine, add --yes"),
