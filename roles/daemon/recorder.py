@@ -61,7 +61,6 @@ class Recorder:
             self._wake.clear()
             gevent.sleep(COLLECT_S)
             try:
-                self._look_for_strangers()
                 self._record_changes()
                 self._record_heartbeats()
                 self._record_machine()
@@ -124,6 +123,7 @@ class Recorder:
         if now < self._machine_due:
             return
         self._machine_due = now + MACHINE_S
+        self._look_for_strangers()
         self._clock.measure()
         keepers = self._keepers()
         info = {
