@@ -150,9 +150,13 @@ class Spawner:
         except SpawnFailed:
             raise
         except subprocess.SubprocessError as error:
-            raise SpawnFailed(
-                f"process {marks.key}: limits {spec.limits} or user {spec.user!r} refused: {error}"
-            ) from None
+            if spec.limits:
+                raise SpawnFailed(
+                    f"process {marks.key}: this system refused its limits {_said(spec.limits)} or its user "
+                    f"{spec.user!r}: a hard limit above the daemon's own (ulimit -Ha) needs a right that root has "
+                    "outside of containers; nofile cannot be above fs.nr_open"
+                ) from None
+            raise SpawnFailed(f"process {marks.key}: user {spec.user!r} refused: {error}") from None
         except OSError as error:
             raise self._explained(error, spec, marks.key, cwd) from None
         except ValueError as error:  # a NUL in a word
@@ -313,6 +317,10 @@ def _soft_file_limit(soft: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (mine, hard))
+
+
+def _said(limits: Mapping[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{name} {'unlimited' if hard < 0 else hard}" for name, (_soft, hard) in limits.items())
 
 
 def _prepare_child(limits: Mapping[str, tuple[int, int]], account: Account | None) -> Callable[[], None]:

@@ -162,6 +162,13 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become 
 
 
 @needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="for others it is said before the child is made")
+def test_a_limit_that_even_root_may_not_set_is_named_with_what_to_look_at(spawner):
+    above = int(Path("/proc/sys/fs/nr_open").read_text()) + 1
+    with pytest.raises(SpawnFailed, match=f"its limits nofile {above}.*ulimit -Ha.*fs.nr_open"):
+        spawner.spawn(spec("steady", limits={"nofile": (above, above)}), MARKS)
+
+
 @pytest.mark.parametrize("limits", [{}, {"nofile": (2048, 4096)}])
 def test_it_runs_as_the_user_it_is_told(tmp_path, limits):
     tmp_path.chmod(0o755)
