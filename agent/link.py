@@ -130,6 +130,9 @@ class Link:
             log.warning("link to %s: %s", self, why)
         except OSError as error:
             why = f"connection failed: {error.strerror or error}"
+        except ValueError:  # what gevent's TLS says when another greenlet has closed it meanwhile
+            if not self.closed_why:
+                raise
         finally:
             self.close(why)
         return self.closed_why

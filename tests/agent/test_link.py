@@ -3,8 +3,8 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
+from agent import certificate, dialer, listener, messages, wire
 from agent import link as link_module
-from agent import messages, wire
 from agent.dispatch import SHARED, Table
 from agent.errors import LinkLost, NoReply, Refused, StoreDown
 from tests.agent.ends import Ends, make_link
@@ -184,6 +184,23 @@ def test_a_peer_that_does_not_read_loses_its_link_and_its_queue_stays_bounded():
     assert pushed >= 100 and "were not read" in link.closed_why
     run.join(5)
     b.close()
+
+
+def test_a_tls_link_closed_just_as_something_comes_ends_without_a_fault(tmp_path, monkeypatch, table):
+    a, b = socket.socketpair()
+    server_side = listener._server_context(certificate.own_certificate(tmp_path))
+    serving = gevent.spawn(server_side.wrap_socket, b, server_side=True)
+    tls = dialer._client_context().wrap_socket(a)
+    client = make_link(tls, b"", "daemon", "10.0.0.2", table)
+    read = tls.recv
+
+    def closed_meanwhile(count):
+        client.close("enough")
+        return read(count)
+
+    monkeypatch.setattr(tls, "recv", closed_meanwhile)
+    with serving.get(timeout=5):
+        assert client.run() == "enough"
 
 
 def test_silence_ends_a_link(monkeypatch):
