@@ -192,13 +192,13 @@ def test_a_tls_link_closed_just_as_something_comes_ends_without_a_fault(tmp_path
     serving = gevent.spawn(server_side.wrap_socket, b, server_side=True)
     tls = dialer._client_context().wrap_socket(a)
     client = make_link(tls, b"", "daemon", "10.0.0.2", table)
-    read = tls.recv
+    read = tls.read
 
     def closed_meanwhile(count):
         client.close("enough")
         return read(count)
 
-    monkeypatch.setattr(tls, "recv", closed_meanwhile)
+    monkeypatch.setattr(tls, "read", closed_meanwhile)
     with serving.get(timeout=5):
         assert client.run() == "enough"
 
