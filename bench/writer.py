@@ -1,7 +1,7 @@
 """The records of a large group, as its daemons and game servers write them.
 
-`python -m bench.writer '[port, machines, ip]'` writes every record anew once in HEARTBEAT_S, a slice at a time, until it
-is ended.
+`python -m bench.writer '[port, machines, ip]'` writes each anew once in HEARTBEAT_S, a slice at a time,
+until it is ended.
 """
 
 import json
