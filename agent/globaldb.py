@@ -9,6 +9,7 @@
     machine:<ip>                   hash   info lastupdate
     user                           hash   name -> JSON verifier and grants
     audit                          list   JSON lines, oldest first
+    salt                           string random, hex: daemons make up the salts of unknown users from it
 
 What is read may have been written by anybody: the world comes with `problems` instead of an exception,
 `info` is handed on as the text it is, and numbers are the caller's to parse. Everything may raise StoreDown
@@ -17,6 +18,7 @@ or StoreRefused.
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +31,7 @@ from agent.world import World
 RECORD_FIELDS = (
     "info", "pid", "lastupdate", "startcount", "wanted", "state", "since", "exit", "incarnation", "usage",
 )  # fmt: skip
+MOST_READ = 1024
 AUDIT_LINES = 100_000
 AUDIT_SLACK = 256  # trimmed only when it is so much too long, to spare most appends the trouble
 
@@ -110,6 +113,8 @@ class GlobalDb:
             return last
         world = World.from_parts(*parts)
         self._read[of] = (parts, world)
+        while len(self._read) > MOST_READ:  # somebody asks for machine after machine: the oldest but the whole goes
+            del self._read[next(key for key in self._read if key)]
         return world
 
     # ---- records of processes
@@ -196,6 +201,14 @@ class GlobalDb:
 
     def remove_user(self, name: str) -> None:
         self.store.hdel("user", name)
+
+    def salt_key(self) -> bytes:
+        """The same for every daemon: made by whoever comes first."""
+        text = self.store.get("salt")
+        if not text:
+            self.store.setnx("salt", secrets.token_hex(32))
+            text = self.store.get("salt") or ""
+        return text.encode()
 
     # ---- audit
 

@@ -32,7 +32,7 @@ class Atlas:
     def _newest(self, machine: str, read: Callable[[], World]) -> World:
         """What was never read is not known: to take it for empty would be a lie."""
         try:
-            self._worlds[machine] = read()
+            world = read()
         except (StoreDown, StoreRefused) as error:
             log.warning("the world as last read: %s", error)
             own = self._configuration.world if machine == self._ip and self._configuration.known else None
@@ -43,4 +43,6 @@ class Atlas:
                     "unavailable", f"{what} is not known to daemon {self._ip} yet: {error}"
                 ) from None
             return known
-        return self._worlds[machine]
+        if not machine or world.ips():  # not every ip that somebody may make up
+            self._worlds[machine] = world
+        return world

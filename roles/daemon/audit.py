@@ -8,10 +8,12 @@ import time
 from collections import deque
 from typing import Any
 
+import gevent
 from gevent.event import Event
 
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
+from agent.line import one_line
 from agent.outcome import Outcome
 
 log = logging.getLogger("agent.audit")
@@ -19,6 +21,7 @@ log = logging.getLogger("agent.audit")
 WAITING_LINES = 10_000
 RETRY_S = 2.0
 MAX_TARGETS = 500  # beyond that only what did not go well is named one by one
+MAX_WORDS_CHARS = 500  # of a command: its patterns are the asker's own and may be megabytes
 
 
 class Audit:
@@ -41,26 +44,33 @@ class Audit:
             "user": user,
             "from": address,
             "daemon": self._own_ip,
-            "what": what,
-            "verdict": verdict
+            "what": one_line(what, MAX_WORDS_CHARS),
+            "verdict": one_line(verdict, 2 * MAX_WORDS_CHARS)
             or ", ".join(f"{count} {result}" for result, count in counts.items())
             or "nothing to do",
-            "targets": [[o.target, o.result, o.detail] for o in shown],
+            "targets": [[one_line(o.target), o.result, one_line(o.detail)] for o in shown],
         }
-        log.info("audit: %s from %s: %s: %s", user, address, what, line["verdict"])
+        log.info("audit: %s from %s: %s: %s", user, address, line["what"], line["verdict"])
         self._lines.append(line)
         self._wake.set()
 
     def write(self) -> None:
         """For ever: lines into globaldb, oldest first. One whose reply was lost may stand there twice."""
+        trouble = ""
         while True:
             self._wake.wait()
             self._wake.clear()
             while self._lines:
+                line = self._lines[0]
                 try:
-                    self._globaldb.append_audit(self._lines[0])
+                    self._globaldb.append_audit(line)
                 except (StoreDown, StoreRefused) as error:
-                    log.warning("audit: %d lines wait: %s", len(self._lines), error)
-                    self._wake.wait(RETRY_S)
+                    if str(error) != trouble:
+                        log.warning("audit: lines wait: %s", error)
+                    trouble = str(error)
+                    gevent.sleep(RETRY_S)
                     continue
-                self._lines.popleft()
+                trouble = ""
+                # else too many waited meanwhile, and it was dropped as the oldest
+                if self._lines and self._lines[0] is line:
+                    self._lines.popleft()

@@ -15,7 +15,7 @@ import gevent
 from gevent.event import Event
 
 from agent import messages, wire
-from agent.errors import Refused, StoreDown, StoreRefused
+from agent.errors import AgentError, Refused
 from agent.grant import Grant
 from agent.link import Link, Peer
 from agent.messages import PictureBegun, PictureChanged, WatchPicture
@@ -34,6 +34,9 @@ LEAST_REST = (
     9.0  # a tick rests so many times as long as its look took: at most a tenth of a core goes into it
 )
 ROWS = 1000  # per notice
+FRAME_BYTES = wire.MAX_FRAME_BYTES // 2
+QUEUED_BYTES = 8 * 1024 * 1024  # of a picture on its way to one admin; the rest waits until he has read
+DRAIN_S = 0.01
 PARTS = frozenset({"world", "machines", "processes"})
 VERDICT = messages.PROCESS_COLUMNS.index("verdict")
 PID = messages.PROCESS_COLUMNS.index("pid")
@@ -100,19 +103,27 @@ class Gallery:
         view = self._view(peer.name, wanted)
         world = self._atlas.world_of(wanted.machine)
         processes = view.selects(world.processes())
+        before = self._last
         look = self._look(world, processes, view.parts)
         if wanted.pid:
             processes = [p for p in processes if look.processes[p.key].row[PID] == wanted.pid]
         for frame in self._whole(view, processes, look):
             peer.link.push(frame)
-        if wanted.follow:
+            self._let_read(peer.link)
+        if wanted.follow and not peer.link.closed_why:
             if not self._followers and view.selection == Selection() and view.parts == PARTS:
-                self._last = look
-            self._followers[peer.link] = _Follower(wanted)
+                before = self._last = look
+            # a tick between our look and now has told the others what changed, and will not tell it again
+            self._followers[peer.link] = _Follower(wanted, behind=self._last is not before)
             self._wake.set()
         return PictureBegun(
             len(processes), TICK_S, [str(problem) for problem in world.problems[:SHOWN_PROBLEMS]]
         )
+
+    def _let_read(self, link: Link) -> None:
+        """A picture may be larger than a link's queue; one that is not read at all ends the link by its silence."""
+        while link.queued_bytes > QUEUED_BYTES and not link.closed_why:
+            gevent.sleep(DRAIN_S)
 
     def verdicts(self, processes: list[Process]) -> dict[str, str]:
         """By key, as of now. Raises Refused, StoreDown, StoreRefused."""
@@ -153,7 +164,7 @@ class Gallery:
                 began = time.monotonic()
                 try:
                     self._tick()
-                except (StoreDown, StoreRefused) as error:
+                except AgentError as error:  # globaldb is away
                     log.debug("no news for admins: %s", error)
                 rest_s = max(TICK_S, LEAST_REST * (time.monotonic() - began))
 
@@ -185,8 +196,15 @@ class Gallery:
     def _send(self, links: list[Link], frames: Iterator[bytes]) -> None:
         for frame in frames:
             for link in links:
-                link.push(frame)
+                if link.queued_bytes > QUEUED_BYTES:
+                    self._fell_behind(link)
+                else:
+                    link.push(frame)
             gevent.sleep(0)
+
+    def _fell_behind(self, link: Link) -> None:
+        if link in self._followers:
+            self._followers[link].behind = True
 
     # ---- bytes, encoded once for everybody who gets them -----------------------------------------------------------
 
@@ -197,34 +215,50 @@ class Gallery:
         yield self._frame(PictureChanged(at=at, reset=True, regions=regions))
         if "world" in view.parts:
             rows = [[region, ip, [dict(p.fields) for p in there]] for (region, ip), there in places.items()]
-            for part in _cut(rows):
-                yield self._frame(PictureChanged(at=at, world=part))
+            yield from self._frames(at, "world", rows)
         if "machines" in view.parts:
-            for part in _cut([look.machines[ip].row for ip in sorted({ip for _region, ip in places})]):
-                yield self._frame(PictureChanged(at=at, machines=part))
+            ips = sorted({ip for _region, ip in places})
+            yield from self._frames(at, "machines", [look.machines[ip].row for ip in ips])
         if "processes" in view.parts:
-            for part in _cut([look.processes[process.key].row for process in processes]):
-                yield self._frame(PictureChanged(at=at, processes=part))
+            yield from self._frames(
+                at, "processes", [look.processes[process.key].row for process in processes]
+            )
 
     def _changes(self, view: View, news: _Look) -> Iterator[bytes]:
         at = self._clock.now() or time.time()
         visible = view.selects(news.world.processes())
         if "machines" in view.parts:
             ips = {ip for _region, ip in view.places(news.world, visible)}
-            for part in _cut([seen.row for ip, seen in news.machines.items() if ip in ips]):
-                yield self._frame(PictureChanged(at=at, machines=part))
-        rows = [news.processes[p.key].row for p in visible if p.key in news.processes]
-        for part in _cut(rows if "processes" in view.parts else []):
-            yield self._frame(PictureChanged(at=at, processes=part))
+            yield from self._frames(
+                at, "machines", [seen.row for ip, seen in news.machines.items() if ip in ips]
+            )
+        if "processes" in view.parts:
+            rows = [news.processes[p.key].row for p in visible if p.key in news.processes]
+            yield from self._frames(at, "processes", rows)
+
+    def _frames(self, at: float, part: str, rows: list[list[Any]], most: int = ROWS) -> Iterator[bytes]:
+        """A part of the picture in frames that a link takes: what applications write of themselves may be long."""
+        for start in range(0, len(rows), most):
+            some = rows[start : start + most]
+            frame = self._frame(_changed(at, part, some))
+            if len(frame) <= FRAME_BYTES:
+                yield frame
+            elif len(some) > 1:
+                yield from self._frames(at, part, some, len(some) // 2)
+            else:
+                (row,) = some
+                log.warning("%s of the picture: %d bytes are too many, shown without", row[0], len(frame))
+                empty = [] if part == "world" else {"too_long": len(frame)}
+                yield self._frame(_changed(at, part, [[*row[:-1], empty]]))
 
     def _frame(self, notice: PictureChanged) -> bytes:
         return wire.pack(wire.NOTICE, 0, b"", self._ip.encode(), messages.encode(notice))
 
 
+def _changed(at: float, part: str, rows: list[Any]) -> PictureChanged:
+    fields: dict[str, Any] = {part: rows}
+    return PictureChanged(at=at, **fields)
+
+
 def _news(last: dict[str, Seen], now: dict[str, Seen]) -> dict[str, Seen]:
     return {key: seen for key, seen in now.items() if key not in last or last[key].raw != seen.raw}
-
-
-def _cut(rows: list[Any]) -> Iterator[list[Any]]:
-    for at in range(0, len(rows), ROWS):
-        yield rows[at : at + ROWS]

@@ -1,5 +1,7 @@
 """What a daemon answers: to admins, to other daemons (through the router), to the router."""
 
+import logging
+
 import gevent
 
 from agent.dispatch import SHARED, Table
@@ -20,9 +22,12 @@ from agent.messages import (
     TargetFinished,
     WatchPicture,
 )
+from agent.outcome import Outcome
 from roles.daemon import description, operation
 from roles.daemon.rights import may
 from roles.daemon.state import DaemonState
+
+log = logging.getLogger("agent.handlers")
 
 TABLE = Table(SHARED)
 AUDIT_LINES = 1000
@@ -38,8 +43,10 @@ def operate_group(state: DaemonState, peer: Peer, message: OperateGroup) -> Outc
 @TABLE.on(OperateMachine, ask=("daemon",))
 def operate_machine(state: DaemonState, peer: Peer, message: OperateMachine) -> Outcomes:
     """The same, on this machine, for a user of another daemon."""
+    log.info("%s of %d processes for user %s (%s), asked by daemon %s", message.verb, len(message.targets),
+             message.user, message.origin, peer.name)  # fmt: skip
 
-    def progress(outcome: object) -> None:
+    def progress(outcome: Outcome) -> None:
         if message.command:
             peer.notify(TargetFinished(message.command, operation.pack([outcome])[0]))
 
@@ -49,10 +56,11 @@ def operate_machine(state: DaemonState, peer: Peer, message: OperateMachine) -> 
 
 
 @TABLE.on(TargetFinished, ask=("daemon",))
-def target_finished(state: DaemonState, _peer: Peer, message: TargetFinished) -> None:
+def target_finished(state: DaemonState, peer: Peer, message: TargetFinished) -> None:
     """Progress of a command that we passed on."""
     (outcome,) = operation.unpack([message.outcome])
-    state.heard(message.command, outcome)
+    if operation.speaks_for(peer.name, outcome.target):
+        state.heard(message.command, outcome)
 
 
 @TABLE.on(PresenceChanged, ask=("router",))

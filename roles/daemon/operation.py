@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable
 import gevent
 from gevent.pool import Pool
 
-from agent.errors import AgentError, LinkLost, NoReply, Refused
+from agent.errors import AgentError, ConfigError, LinkLost, NoReply, Refused
 from agent.lifecycle import ALIVE, STOPPED
 from agent.link import Peer
 from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished
+from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, REFUSED, UNKNOWN, Outcome
 from agent.process import Process
 from agent.selection import Selection
@@ -30,6 +31,7 @@ log = logging.getLogger("agent.operation")
 VERBS = ("start", "stop", "restart", "kill")
 HOP_S = 1.0  # kept back at each hop, so that the far one can still say what it saw
 LEAST_S = 0.5
+MAX_PID = 2**31
 MACHINES_AT_ONCE = 200
 
 Progress = Callable[[Outcome], object]
@@ -41,10 +43,10 @@ def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcom
     try:
         if asked.verb not in VERBS:
             raise Refused("bad_request", f"no verb {asked.verb!r}; there are {', '.join(VERBS)}")
-        if asked.verb == "kill" and asked.pid <= 1:
+        if asked.verb == "kill" and not 1 < asked.pid < MAX_PID:
             raise Refused("bad_request", "kill wants the pid of a process: kill IP PID")
         outcomes = _operate(state, peer, asked)
-    except Refused as error:
+    except AgentError as error:
         if not asked.plan:
             state.audit.note(peer.name, peer.address, what, [], f"refused: {error}")
         raise
@@ -58,7 +60,10 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
     selection = Selection(asked.region, asked.machine, asked.name or "*")
     processes = state.select(selection)
     if asked.verb == "kill":
-        return _on_machines(state, peer, asked, {ip: [] for ip in _kill_machine(state, asked, processes)})
+        ips = _kill_machine(state, asked, processes)
+        if not asked.plan:
+            return _on_machines(state, peer, asked, {ip: [] for ip in ips})
+        processes = _with_pid(state, processes, asked)
     allowed = [process for process in processes if may(grants, asked.verb, process)]
     refused = [
         Outcome(process.key, REFUSED, f"user {peer.name} may not {asked.verb} it")
@@ -91,6 +96,15 @@ def _kill_machine(state: DaemonState, asked: OperateGroup, processes: list[Proce
             "unknown_target", f"kill is for one machine; {asked.machine} is {len(ips)} machines of the world"
         )
     return ips
+
+
+def _with_pid(state: DaemonState, processes: list[Process], asked: OperateGroup) -> list[Process]:
+    """By the last records: only the daemon there knows it for sure."""
+    rows = state.globaldb.read_records([process.key for process in processes], ("pid",))
+    found = [process for process, (pid,) in zip(processes, rows, strict=True) if pid == str(asked.pid)]
+    if not found:
+        raise Refused("unknown_target", f"no process of {asked.machine} reports pid {asked.pid}")
+    return found
 
 
 def _planned(state: DaemonState, verb: str, processes: list[Process]) -> list[Outcome]:
@@ -150,12 +164,12 @@ def _elsewhere(
     with state.listening(order.command, progress):
         try:
             reply = link.call(order, max(LEAST_S, wait_s), ip.encode())
+            outcomes = [outcome for outcome in unpack(reply.outcomes) if speaks_for(ip, outcome.target)]
         except Refused as error:
             result = {"forbidden": REFUSED, "timed_out": UNKNOWN, "internal": UNKNOWN}.get(error.code, FAILED)
             return all_of_them(result, str(error))
         except (LinkLost, NoReply) as error:
             return all_of_them(UNKNOWN, str(error))
-    outcomes = unpack(reply.outcomes)
     answered = {outcome.target for outcome in outcomes}
     silent = [
         Outcome(key, UNKNOWN, f"the daemon of {ip} said nothing of it")
@@ -187,7 +201,12 @@ def operate_machine(
 
 
 def _by_pid(state: DaemonState, order: OperateMachine) -> list[str]:
-    keys = [key for key, keeper in state.keepers.items() if keeper.pid == order.pid]
+    """The process that has this pid, or left a child behind that has it. Raises Refused."""
+    keys = [
+        key
+        for key, keeper in state.keepers.items()
+        if order.pid in {keeper.pid, *(each.pid for each in keeper.leftovers)}
+    ]
     if not keys:
         raise Refused(
             "unknown_target",
@@ -214,6 +233,14 @@ def _on_process(state: DaemonState, order: OperateMachine, grants: tuple, key: s
         return Outcome(key, FAILED, str(error))
 
 
+def speaks_for(ip: str, target: str) -> bool:
+    """Whether the daemon of `ip` can know what became of `target`: one that was broken into knows its own only."""
+    try:
+        return target == ip or split_key(target)[1] == ip
+    except ConfigError:
+        return False
+
+
 def pack(outcomes: Iterable[Outcome]) -> list[list[object]]:
     return [[outcome.target, outcome.result, outcome.detail, outcome.pid] for outcome in outcomes]
 
@@ -224,7 +251,7 @@ def unpack(rows: list) -> list[Outcome]:
         return [
             Outcome(str(target), str(result), str(detail), int(pid)) for target, result, detail, pid in rows
         ]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Refused("internal", "a daemon answered with outcomes that cannot be read") from None
 
 

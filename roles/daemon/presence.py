@@ -30,6 +30,7 @@ class Presence:
         self._machines, self._left = {}, set()
         try:
             known = link.call(ReadPresence(), ASK_S).machines
+            known = {ip: about for ip, about in known.items() if isinstance(about, dict)}
         except (Refused, LinkLost, NoReply) as error:
             self._machines = None
             link.close(f"the router did not tell who is online: {error}")
@@ -45,9 +46,10 @@ class Presence:
             return
         for ip in notice.left:
             self._machines.pop(ip, None)
-        self._machines.update(notice.joined)
+        joined = {ip: about for ip, about in notice.joined.items() if isinstance(about, dict)}
+        self._machines.update(joined)
         if self._left is not None:
-            self._left = (self._left | set(notice.left)) - set(notice.joined)
+            self._left = (self._left | set(notice.left)) - set(joined)
 
     def online(self, ip: str) -> bool | None:
         if ip == self.own_ip:

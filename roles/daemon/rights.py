@@ -16,35 +16,44 @@ from agent.grant import Grant, allows
 from agent.handshake import Identity, Verifier
 from agent.messages import Hello
 from agent.throttle import Throttle
-from agent.user import User
+from agent.user import ITERATIONS, User
 from agent.world import Process
 
 log = logging.getLogger("agent.rights")
 
-ADDRESS_TRIES, USER_TRIES, TRIES_S = 10, 30, 60.0
-NOBODY_ITERATIONS = 4096
+TRIES_S = 60.0
+ADDRESS_TRIES = 10  # from one address
+USER_TRIES = 100  # at one user, from everywhere together
+WELCOME = 10_000
 
 
 class Rights:
     def __init__(self, globaldb: GlobalDb) -> None:
         self._globaldb = globaldb
-        self._known: dict[str, User | None] = {}
+        self._known: dict[str, User] = {}  # not the names that strangers make up: they would fill our memory
         self._by_address = Throttle(ADDRESS_TRIES, TRIES_S)
         self._by_user = Throttle(USER_TRIES, TRIES_S)
-        self._salt_key = secrets.token_bytes(32)
+        self._by_both = Throttle(ADDRESS_TRIES, TRIES_S)
+        self._welcome: dict[str, None] = {}  # user@address that has logged in, oldest first
+        self._salt_key = b""
 
     def user(self, name: str) -> User | None:
         """The user as globaldb has him now, or as it had him last. Raises Refused if neither is known."""
         try:
-            self._known[name] = self._globaldb.read_user(name)
+            user = self._globaldb.read_user(name)
         except (StoreDown, StoreRefused) as error:
             if name not in self._known:
                 raise Refused("unavailable", f"users cannot be read: {error}") from None
             log.warning("user %s: rights as last read, %s", name, error)
+            return self._known[name]
         except ConfigError as error:
             log.error("%s", error)
             raise Refused("unavailable", str(error)) from None
-        return self._known[name]
+        if user is None:
+            self._known.pop(name, None)
+        else:
+            self._known[name] = user
+        return user
 
     def grants(self, name: str) -> tuple[Grant, ...]:
         """Raises Refused if there is no such user any more."""
@@ -65,29 +74,54 @@ class Rights:
             raise Refused(
                 "forbidden", f"a daemon serves admins; a peer of role {hello.role!r} has the wrong port"
             )
-        now = time.monotonic()
-        wait_s = max(
-            self._by_address.wait_s(_host(address), now),
-            self._by_user.wait_s(f"{hello.name}@{_host(address)}", now),
-        )
+        wait_s = self._wait_s(hello.name, _host(address), time.monotonic())
         if wait_s:
             raise Refused("too_many", f"too many failed logins; wait {wait_s:.0f} s")
 
+    def _wait_s(self, name: str, host: str, now: float) -> float:
+        """Who has logged in from an address is locked out by his own mistakes there only, not by those of others."""
+        both = f"{name}@{host}"
+        if both in self._welcome:
+            return self._by_both.wait_s(both, now)
+        return max(self._by_address.wait_s(host, now), self._by_user.wait_s(name, now))
+
     def verifier(self, _role: str, name: str) -> Verifier:
-        user = None if names.user_problem(name) else self.user(name)
-        if user is None:
-            salt = hmac.digest(self._salt_key, name.encode(errors="replace"), "sha256")[:16]
-            return Verifier(salt, secrets.token_bytes(32), secrets.token_bytes(32), NOBODY_ITERATIONS)
-        return Verifier(*user.verifier)
+        """Raises Refused, in words that are no news to a stranger, while users cannot be read."""
+        try:
+            user = None if names.user_problem(name) else self.user(name)
+        except Refused as error:
+            log.warning("login of %.64r: %s", name, error)
+            raise Refused("unavailable", "users cannot be read just now; the daemon's log says why") from None
+        return Verifier(*user.verifier) if user else self._nobody(name)
+
+    def _nobody(self, name: str) -> Verifier:
+        """Looks from outside like a user's, at every daemon and every time alike; no proof fits it."""
+        salt = hmac.digest(self._salts(), name.encode(errors="replace"), "sha256")
+        return Verifier(salt, secrets.token_bytes(32), secrets.token_bytes(32), ITERATIONS)
+
+    def _salts(self) -> bytes:
+        if not self._salt_key:
+            try:
+                self._salt_key = self._globaldb.salt_key()
+            except (StoreDown, StoreRefused) as error:
+                log.warning("salts of unknown users: %s", error)
+                return secrets.token_bytes(32)
+        return self._salt_key
 
     def failed(self, _role: str, name: str, address: str) -> None:
-        now = time.monotonic()
-        self._by_address.failed(_host(address), now)
-        self._by_user.failed(f"{name}@{_host(address)}", now)
+        now, host = time.monotonic(), _host(address)
+        self._by_address.failed(host, now)
+        self._by_user.failed(name, now)
+        self._by_both.failed(f"{name}@{host}", now)
         log.warning("login of %.64r from %s: refused, wrong name or password", name, address)
 
     def admit(self, identity: Identity, address: str) -> None:
-        self._by_user.forget(f"{identity.name}@{_host(address)}")
+        both = f"{identity.name}@{_host(address)}"
+        self._by_both.forget(both)
+        self._welcome.pop(both, None)
+        self._welcome[both] = None
+        if len(self._welcome) > WELCOME:
+            del self._welcome[next(iter(self._welcome))]
 
 
 def may(grants: tuple[Grant, ...], verb: str, process: Process) -> bool:

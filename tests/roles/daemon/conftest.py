@@ -64,3 +64,27 @@ def end_marked(owner: str) -> None:
             proc.send_signal(who, signal.SIGKILL)
             until(lambda who=who: not who.alive(), what=f"end of {who}")
             watch.reap(pid)
+
+
+@pytest.fixture
+def standing(valkey, tmp_path):
+    """A daemon's state over an empty globaldb; processes it started are gone at the end."""
+    from tests.roles.daemon.standing import Standing
+
+    made = Standing(valkey, tmp_path / "state")
+    yield made
+    made.close()
+    end_marked(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def frail(tmp_path):
+    """The same over a globaldb of its own, which the test may stop and start."""
+    from tests.globaldb_servers import running, valkey_binary
+    from tests.roles.daemon.standing import Standing
+
+    with running(valkey_binary(), tmp_path / "globaldb", "appendonly yes") as server:
+        made = Standing(server, tmp_path / "state")
+        yield made
+        made.close()
+        end_marked(str(tmp_path / "state"))

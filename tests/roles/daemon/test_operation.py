@@ -1,0 +1,216 @@
+"""A command from the daemon that was asked to the daemons that execute, with daemons beyond that lie."""
+
+import gevent
+import pytest
+
+from agent import messages
+from agent.errors import Refused
+from agent.messages import OperateGroup, OperateMachine
+from agent.outcome import FAILED, OK, REFUSED, UNKNOWN, Outcome
+from roles.daemon import handlers, operation
+from tests.roles.daemon.standing import FAR, IP, key, world
+
+
+class RouterLink:
+    """Answers in the place of the daemons beyond the router."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = []
+
+    def call(self, message, _timeout_s, dst):
+        self.asked.append((dst.decode(), message))
+        return self.answer(dst.decode(), message)
+
+
+class Dialer:
+    trouble = "router: link lost"
+
+    def __init__(self, link):
+        self.link = link
+
+
+@pytest.fixture
+def group(standing):
+    """Two machines; this one's processes have their keepers."""
+    standing.configure(world(ten=["game1", "game2"], eleven=["game3", "game4"]))
+    standing.user("ada", "* on *")
+    standing.user("vic", "list on *")
+    standing.state.refresh_configuration()
+    return standing
+
+
+def beyond(group, answer):
+    link = RouterLink(answer)
+    group.state.presence.dialer = Dialer(link)
+    group.state.presence._machines = {FAR: {}}
+    return link
+
+
+def outcomes(group, verb, machine, name="*", user="ada", **more):
+    peer = group.peer(user)
+    asked = OperateGroup(verb, "*", machine, name, **{"wide": True, **more})
+    return {row[0]: Outcome(*row) for row in operation.operate_group(group.state, peer, asked).outcomes}
+
+
+def good(_ip, order):
+    return messages.Outcomes([[target, "ok", "", 7] for target in order.targets])
+
+
+def test_a_wide_command_has_one_verdict_per_target(group):
+    link = beyond(group, good)
+    found = outcomes(group, "start", "all")
+    assert {target: outcome.result for target, outcome in found.items()} == {
+        key("game1"): OK, key("game2"): OK, key("game3", FAR): OK, key("game4", FAR): OK,
+    }  # fmt: skip
+    ((ip, order),) = link.asked
+    assert (ip, order.user, order.verb) == (FAR, "ada", "start")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda order: [["大区1.192.168.1.12.game9", "ok", "", 1], [key("game1"), "ok", "", 1]],
+        lambda order: [[IP, "ok", "", 1], ["", "ok", "", 1], ["\n", "ok", "", 1]],
+        lambda order: [],
+        lambda order: "ok",
+        lambda order: [["x"], 5, None],
+        lambda order: [[key("game3", FAR), "ok", "", float("inf")], [key("game4", FAR), "ok", "", 1]],
+        lambda order: [[key("game3", FAR), "ok", "", {}], [key("game4", FAR), "ok", "", 1]],
+    ],
+    ids=["of others", "of us", "nothing", "text", "rubbish", "endless pid", "odd pid"],
+)
+def test_a_daemon_that_answers_in_anothers_name_or_not_at_all_is_unknown_and_spoils_nothing_else(group, lie):
+    beyond(group, lambda _ip, order: messages.Outcomes(lie(order)))
+    found = outcomes(group, "start", "all")
+    assert {target: outcome.result for target, outcome in found.items()} == {
+        key("game1"): OK, key("game2"): OK, key("game3", FAR): UNKNOWN, key("game4", FAR): UNKNOWN,
+    }  # fmt: skip
+    assert found[key("game1")].pid > 1
+
+
+def test_progress_of_another_machines_processes_is_not_believed(group):
+    heard = []
+    with group.state.listening("c1", heard.append):
+        for target, peer in (
+            (key("game3", FAR), group.peer(FAR, "daemon")),
+            (key("game1"), group.peer(FAR, "daemon")),
+            ("nonsense", group.peer(FAR, "daemon")),
+        ):
+            handlers.target_finished(group.state, peer, messages.TargetFinished("c1", [target, "ok", "", 1]))
+    assert [outcome.target for outcome in heard] == [key("game3", FAR)]
+
+
+def test_a_viewer_stops_nothing_and_that_is_in_the_audit(group):
+    link = beyond(group, good)
+    for verb in ("start", "stop", "restart"):
+        with pytest.raises(Refused, match=f"user vic may not {verb} any of the 4") as refused:
+            outcomes(group, verb, "all", user="vic")
+        assert refused.value.code == "forbidden"
+    assert not link.asked
+    assert [line["verdict"][:8] for line in group.state.audit._lines] == ["refused:"] * 3
+
+
+def test_a_viewer_kills_nothing_here(group):
+    outcomes(group, "start", IP, "game1")
+    keeper = group.state.keepers[key("game1")]
+    pid = keeper.pid
+    found = outcomes(group, "kill", IP, user="vic", pid=pid)
+    assert {outcome.result for outcome in found.values()} == {REFUSED} and keeper.pid == pid
+
+
+def test_the_daemon_that_executes_checks_again(group):
+    for user, code in (("vic", REFUSED), ("nobody", None)):
+        order = OperateMachine("start", [key("game1")], user, "x at y")
+        if code is None:
+            with pytest.raises(Refused, match="has been removed"):
+                operation.operate_machine(group.state, order, 5)
+        else:
+            (outcome,) = operation.operate_machine(group.state, order, 5)
+            assert outcome.result == code
+    assert not group.state.keepers[key("game1")].pid
+
+
+@pytest.mark.parametrize(
+    "target", [key("game3", FAR), "x", "", 5, None, ["a"], {"a": 1}, "../../etc/passwd", "\ud800"]
+)
+def test_an_order_for_what_is_not_here_does_nothing(group, target):
+    (outcome,) = operation.operate_machine(group.state, OperateMachine("start", [target], "ada", "x"), 5)
+    assert outcome.result == FAILED and "is not configured on" in outcome.detail
+
+
+@pytest.mark.parametrize("verb", ["", "STOP", "exec", "kill all", "__init__"])
+def test_a_verb_that_is_none_is_refused_at_both_ends(group, verb):
+    with pytest.raises(Refused, match="no verb"):
+        outcomes(group, verb, "all")
+    with pytest.raises(Refused, match="knows no verb"):
+        operation.operate_machine(group.state, OperateMachine(verb, [key("game1")], "ada", "x"), 5)
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, 2**31, 10**30])
+def test_a_pid_that_can_be_none_is_refused(group, pid):
+    with pytest.raises(Refused, match="kill wants the pid"):
+        outcomes(group, "kill", IP, pid=pid)
+
+
+def test_a_pid_that_we_do_not_manage_is_not_killed(group):
+    stranger = gevent.subprocess.Popen(["sleep", "100"])
+    try:
+        with pytest.raises(Refused, match=f"pid {stranger.pid} is not a process that the agent manages"):
+            outcomes(group, "kill", IP, pid=stranger.pid)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_plan_does_nothing_whatever_the_verb(group):
+    link = beyond(group, good)
+    outcomes(group, "start", IP, "game1")
+    keeper = group.state.keepers[key("game1")]
+    group.record(key("game1"), pid=keeper.pid, state="RUNNING", wanted="up")
+    link.asked.clear()
+    pid = keeper.pid
+    for verb in operation.VERBS:
+        more = {"pid": pid} if verb == "kill" else {}
+        found = outcomes(group, verb, IP, plan=True, **more)
+        assert all(outcome.result in (OK, "already") for outcome in found.values()), verb
+        if verb == "kill":
+            assert [*found] == [key("game1")] and found[key("game1")].detail.startswith("would kill it")
+    assert keeper.pid == pid and keeper.state == "RUNNING" and not link.asked
+    with pytest.raises(Refused, match="reports pid 99999"):
+        outcomes(group, "kill", IP, plan=True, pid=99999)
+
+
+def test_more_than_one_machine_wants_a_confirmation(group):
+    link = beyond(group, good)
+    with pytest.raises(Refused, match="4 processes on 2 machines: confirm it"):
+        outcomes(group, "start", "all", wide=False)
+    assert not link.asked and not group.state.keepers[key("game1")].pid
+
+
+def test_without_a_router_nothing_was_sent_and_that_is_said(group):
+    found = outcomes(group, "start", FAR)
+    assert {outcome.result for outcome in found.values()} == {FAILED}
+    assert all("nothing was sent to" in outcome.detail for outcome in found.values())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"machine": "a,,b"},
+        {"machine": ""},
+        {"machine": "*", "name": "\ud800"},
+        {"machine": "no.such"},
+        {"machine": "\n\x1b[2J"},
+        {"machine": "*" + "a*" * 2000},
+        {"machine": "[" * 500},
+    ],
+)
+def test_odd_patterns_are_refused_and_every_one_is_in_the_audit(group, asked):
+    from agent.errors import AgentError
+
+    before = len(group.state.audit._lines)
+    with pytest.raises(AgentError):
+        outcomes(group, "stop", **asked)
+    assert len(group.state.audit._lines) == before + 1
