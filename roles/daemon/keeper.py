@@ -139,13 +139,12 @@ class Keeper:
             self._post(self._seen_ready, self.entry.incarnation)
 
     def check_foreign(self) -> str:
-        """Who has our port, looked at again once somebody was seen to; "" when he has left."""
-        try:
-            process, spec = self._configuration()
-            if self.foreign and ports.is_free(process.host, process.port, spec.protocol):
+        """Look again who has the port, of a process that is down; "" where nobody has."""
+        if not self.entry.life.alive and not self.leftovers:
+            try:
+                self.foreign = self._foreign(*self._configuration())
+            except AgentError:
                 self.foreign = ""
-        except AgentError:
-            self.foreign = ""
         return self.foreign
 
     def note_base(self, held: int) -> int | None:
