@@ -95,6 +95,7 @@ class Recorder:
             self._count_starts([keeper for keeper in changed.values() if keeper.starts.pending])
         except BaseException:
             self._changed = changed | self._changed
+            self._reports.in_doubt(changed)
             raise
 
     def _count_starts(self, keepers: list[Keeper]) -> None:
@@ -116,7 +117,12 @@ class Recorder:
         watched = [keeper.key for keeper in due if keeper.spec.report != "agent"]
         rows = self._globaldb.read_records(watched, ("lastupdate",))
         lastupdates = {key: row[0] for key, row in zip(watched, rows, strict=True)}
-        self._globaldb.write_records(self._reports.fields(due, lastupdates))
+        records = self._reports.fields(due, lastupdates)
+        try:
+            self._globaldb.write_records(records)
+        except BaseException:
+            self._reports.in_doubt(records)
+            raise
 
     def _record_machine(self) -> None:
         now = time.monotonic()

@@ -84,6 +84,13 @@ class Reports:
         beat.written = f"{time.time():.3f}"
         return beat.written
 
+    def in_doubt(self, keys: Iterable[str]) -> None:
+        """A write of ours failed, and what stands there may be older than it: it must not be taken for another's."""
+        for key in keys:
+            beat = self._beats.get(key)
+            if beat is not None and not beat.by_itself:
+                beat.looked, beat.due = False, 0.0
+
     def forget(self, key: str) -> None:
         self._beats.pop(key, None)
 
