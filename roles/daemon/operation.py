@@ -142,8 +142,9 @@ def _on_machines(
         return _elsewhere(state, ip, order, peer.left_s() - HOP_S, progress)
 
     pool = Pool(MACHINES_AT_ONCE)
-    answers = [pool.spawn(on_machine, ip) for ip in by_ip]
-    gevent.joinall(answers, raise_error=True)
+    with state.listening(asked.command, progress):
+        answers = [pool.spawn(on_machine, ip) for ip in by_ip]
+        gevent.joinall(answers, raise_error=True)
     return [outcome for answer in answers for outcome in answer.value]
 
 
@@ -161,15 +162,14 @@ def _elsewhere(
     link = state.presence.link
     if link is None:
         return all_of_them(FAILED, f"{state.presence.trouble}: nothing was sent to {ip}")
-    with state.listening(order.command, progress):
-        try:
-            reply = link.call(order, max(LEAST_S, wait_s), ip.encode())
-            outcomes = [outcome for outcome in unpack(reply.outcomes) if speaks_for(ip, outcome.target)]
-        except Refused as error:
-            result = {"forbidden": REFUSED, "timed_out": UNKNOWN, "internal": UNKNOWN}.get(error.code, FAILED)
-            return all_of_them(result, str(error))
-        except (LinkLost, NoReply) as error:
-            return all_of_them(UNKNOWN, str(error))
+    try:
+        reply = link.call(order, max(LEAST_S, wait_s), ip.encode())
+        outcomes = [outcome for outcome in unpack(reply.outcomes) if speaks_for(ip, outcome.target)]
+    except Refused as error:
+        result = {"forbidden": REFUSED, "timed_out": UNKNOWN, "internal": UNKNOWN}.get(error.code, FAILED)
+        return all_of_them(result, str(error))
+    except (LinkLost, NoReply) as error:
+        return all_of_them(UNKNOWN, str(error))
     answered = {outcome.target for outcome in outcomes}
     silent = [
         Outcome(key, UNKNOWN, f"the daemon of {ip} said nothing of it")
