@@ -13,10 +13,11 @@ import gevent
 from gevent import socket
 from gevent.ssl import SSLContext
 
-from agent import handshake
 from agent.address import Address
 from agent.backoff import Backoff
+from agent.entrance import enter
 from agent.errors import AgentError, ConnectFailed, LoginRefused
+from agent.handshake import Identity
 from agent.link import Link
 
 log = logging.getLogger("agent.dialer")
@@ -28,12 +29,12 @@ REFUSED_WAIT_S = 10.0  # most between two tries while the answer is "no": a pers
 
 def connect(
     address: Address,
-    hello: handshake.Identity,
+    hello: Identity,
     password: str,
     *,
     source_ip: str = "",
     timeout_s: float = CONNECT_S,
-) -> tuple[Any, handshake.Identity]:
+) -> tuple[Any, Identity]:
     """A socket after login, and who the server is. Raises ConnectFailed (LoginRefused) naming the address."""
     sock: Any = None
     try:
@@ -43,7 +44,7 @@ def connect(
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock = _client_context().wrap_socket(sock)
             certificate = sock.getpeercert(True)
-            return sock, handshake.enter(sock, certificate, hello, password)
+            return sock, enter(sock, certificate, hello, password)
     except BaseException as error:
         if sock is not None:
             sock.close()
@@ -82,9 +83,9 @@ class Dialer:
         self,
         what: str,
         address: Address,
-        hello: handshake.Identity,
+        hello: Identity,
         password: str,
-        open_link: Callable[[Any, handshake.Identity], Link],
+        open_link: Callable[[Any, Identity], Link],
         joined: Callable[[Link], None],
         source_ip: str = "",
     ) -> None:

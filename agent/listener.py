@@ -19,10 +19,11 @@ from gevent import socket
 from gevent.server import StreamServer
 from gevent.ssl import SSLContext
 
-from agent import handshake
 from agent.address import Address
 from agent.certificate import fingerprinted
 from agent.errors import AgentError, ConfigError
+from agent.handshake import Identity
+from agent.reception import Gate, receive
 from agent.throttle import Throttle
 
 log = logging.getLogger("agent.listener")
@@ -44,9 +45,9 @@ class Listener:
         self,
         address: Address,
         certificate: Path,
-        gate: handshake.Gate,
-        own: handshake.Identity,
-        serve: Callable[[Any, handshake.Identity, str], None],
+        gate: Gate,
+        own: Identity,
+        serve: Callable[[Any, Identity, str], None],
     ) -> None:
         self._certificate = fingerprinted(certificate)
         self._context = _server_context(certificate)
@@ -109,14 +110,14 @@ class Listener:
             if not crowd:
                 del self._strangers_of[stranger.host]
 
-    def _login(self, stranger: "_Stranger") -> handshake.Identity | None:
+    def _login(self, stranger: "_Stranger") -> Identity | None:
         welcome = None
         try:
             with gevent.Timeout(LOGIN_S):
                 stranger.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if stranger.sock.recv(1, socket.MSG_PEEK):
                     stranger.begin_tls(self._context)
-                    welcome = handshake.receive(
+                    welcome = receive(
                         stranger.sock, self._certificate, self._gate, self._own, stranger.address
                     )
         except gevent.Timeout:

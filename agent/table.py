@@ -1,9 +1,8 @@
 """Aligned columns for a terminal: a 大区 name takes two cells a character."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
-
-from wcwidth import wcswidth
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "grey": 90, "bold": 1}
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -18,8 +17,17 @@ def safe(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Cells on the screen."""
-    return max(0, wcswidth(text)) if not text.isascii() else len(text)
+    """Cells on the screen: two for East Asian wide and full width, none for what combines with the one before.
+
+    (wcwidth knows more, joined emoji too, and importing it takes as long as the rest of a one-shot's tables.)
+    """
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def render(

@@ -14,11 +14,12 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from agent import __version__, dialer, handshake, messages
+from agent import __version__, dialer, messages
 from agent.address import Address
 from agent.backoff import Backoff
 from agent.dispatch import SHARED, Table
 from agent.errors import AgentError, ConnectFailed, LoginRefused
+from agent.handshake import Identity
 from agent.link import Link, Peer
 from agent.outcome import Outcome
 from roles.admin.picture import Picture
@@ -117,7 +118,7 @@ class Session:
     # ---- the connection -------------------------------------------------------------------------------------------
 
     def _connect(self) -> Link:
-        hello = handshake.Identity("admin", self.user, __version__, 0)
+        hello = Identity("admin", self.user, __version__, 0)
         sock, daemon = dialer.connect(self.address, hello, self._password)
         self.daemon = daemon.name
         self.link = Link(

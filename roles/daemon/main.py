@@ -26,10 +26,11 @@ from agent import __version__, address, certificate, disk, logs, settings
 from agent.dialer import Dialer
 from agent.errors import ConfigError
 from agent.globaldb import GlobalDb
-from agent.handshake import Gate, Identity
+from agent.handshake import Identity
 from agent.key import read_machine_key
 from agent.link import Link
 from agent.listener import Listener
+from agent.reception import Gate
 from agent.service import Service
 from agent.store import Store
 from roles.daemon import machine

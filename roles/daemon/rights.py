@@ -67,7 +67,7 @@ class Rights:
         if not any(grant.has_verb(verb) and grant.selection == "*" for grant in self.grants(name)):
             raise Refused("forbidden", f"user {name} may not {verb}: it needs the grant `{verb} on *`")
 
-    # ---- the gate (agent.handshake.Gate) --------------------------------------------------------------------------
+    # ---- the gate (agent.reception.Gate) --------------------------------------------------------------------------
 
     def greet(self, hello: Hello, address: str) -> None:
         if hello.role != "admin":

@@ -22,9 +22,10 @@ from typing import Any
 
 from agent import __version__, address, certificate, disk, logs, settings
 from agent.globaldb import GlobalDb
-from agent.handshake import Gate, Identity
+from agent.handshake import Identity
 from agent.key import read_group_key
 from agent.listener import Listener
+from agent.reception import Gate
 from agent.service import Service
 from agent.store import Store
 from roles.router.handlers import TABLE

@@ -41,6 +41,7 @@ class RouterState:
         self._ips: frozenset[str] = frozenset()
         self._read_at = 0.0
         self._trouble = ""
+        self._unsaved = ""
         self._rivals: dict[str, Rival] = {}
         self._throttle = Throttle(TRIES, TRIES_S)
         self._joined: set[str] = set()
@@ -50,7 +51,7 @@ class RouterState:
 
     def read_world(self) -> None:
         """Which ips are configured. Raises StoreDown, StoreRefused."""
-        ips = self._globaldb.read_ips()
+        ips = frozenset(self._globaldb.read_ips())
         self._read_at = time.monotonic()
         if self.links and not ips:
             log.error(
@@ -74,8 +75,17 @@ class RouterState:
                     log.warning("machine %s: no longer in the world, let go", ip)
                     self.links[ip].retire()
                     gevent.spawn(self.links[ip].goodbye, f"machine {ip} is no longer in the world", "removed")
-                self._verifiers.save()
+                self._save_verifiers()
             self._forget_rivals()
+
+    def _save_verifiers(self) -> None:
+        """A full disk costs the next start some key stretching, and nothing else."""
+        try:
+            self._verifiers.save()
+        except OSError as error:
+            if str(error) != self._unsaved:
+                log.warning("verifiers of machines are not kept: %s", error)
+            self._unsaved = str(error)
 
     def _forget_rivals(self) -> None:
         for ip in [ip for ip, rival in self._rivals.items() if time.monotonic() - rival.seen >= RIVAL_S]:
@@ -101,7 +111,7 @@ class RouterState:
             self._try_world()
         return ip in self._ips
 
-    # ---- the gate (agent.handshake.Gate) --------------------------------------------------------------------------
+    # ---- the gate (agent.reception.Gate) --------------------------------------------------------------------------
 
     def greet(self, hello: messages.Hello, address: str) -> None:
         if hello.role != "daemon":

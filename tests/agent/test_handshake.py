@@ -7,9 +7,10 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import handshake, messages, wire
+from agent import entrance, handshake, messages, proof, reception, wire
 from agent.errors import AgentError, ConnectFailed, LoginRefused, Refused, WireError
-from agent.handshake import Gate, Identity, Verifier
+from agent.handshake import Identity, Verifier
+from agent.reception import Gate
 
 CERTIFICATE, OTHER_CERTIFICATE = b"the server's", b"of somebody in between"
 ADA = Identity("admin", "ada", "1.0", 7)
@@ -42,8 +43,8 @@ def log_in(door=None, *, hello=ADA, password=PASSWORD, seen_by_client=CERTIFICAT
     """(what the client's side returned or raised, the same of the server's)"""
     a, b = socket.socketpair()
     gate = (door or Door()).gate()
-    server = gevent.spawn(attempt, b, lambda: handshake.receive(b, CERTIFICATE, gate, SERVER, "test"))
-    client = gevent.spawn(attempt, a, lambda: handshake.enter(a, seen_by_client, hello, password))
+    server = gevent.spawn(attempt, b, lambda: reception.receive(b, CERTIFICATE, gate, SERVER, "test"))
+    client = gevent.spawn(attempt, a, lambda: entrance.enter(a, seen_by_client, hello, password))
     return client.get(timeout=5), server.get(timeout=5)
 
 
@@ -60,7 +61,7 @@ def converse(*frames, door=None):
     """Say these frames to a server, whatever it answers; (its frames, what its side returned or raised)."""
     a, b = socket.socketpair()
     gate = (door or Door()).gate()
-    server = gevent.spawn(attempt, b, lambda: handshake.receive(b, CERTIFICATE, gate, SERVER, "test"))
+    server = gevent.spawn(attempt, b, lambda: reception.receive(b, CERTIFICATE, gate, SERVER, "test"))
     heard = b""
     try:
         for frame in frames:
@@ -86,7 +87,7 @@ def hello(client_first, **fields):
 
 
 def client_first(name="ada"):
-    binding = handshake.binding(CERTIFICATE)
+    binding = (proof.BINDING, handshake.binding(CERTIFICATE))
     return scramp.ScramClient([handshake.MECHANISM], name, "x", channel_binding=binding).get_client_first()
 
 
@@ -108,7 +109,7 @@ def test_a_wrong_password_and_an_unknown_name_are_refused_in_the_same_words_and_
         assert isinstance(client, LoginRefused) and isinstance(server, Refused)
         assert door.calls == ["greet", "verifier", "greet", "failed"]
         told.add(str(client))
-    assert told == {handshake.REFUSED_TEXT}
+    assert told == {reception.REFUSED_TEXT}
 
 
 def test_somebody_in_between_fails_and_the_client_says_so():
@@ -120,11 +121,11 @@ def test_somebody_in_between_fails_and_the_client_says_so():
 
 def test_somebody_in_between_who_hides_the_refusal_fails_too():
     a, b = socket.socketpair()
-    client = gevent.spawn(attempt, a, lambda: handshake.enter(a, CERTIFICATE, ADA, PASSWORD))
-    stream = handshake._Stream(b)
+    client = gevent.spawn(attempt, a, lambda: entrance.enter(a, CERTIFICATE, ADA, PASSWORD))
+    stream = handshake.Stream(b)
     asked, _ = messages.decode(stream.receive().body)
     server = scramp.ScramMechanism(handshake.MECHANISM).make_server(
-        lambda _user: Verifier(b"s" * 16, b"k" * 32, b"k" * 32, 4096), handshake.binding(CERTIFICATE)
+        lambda _user: Verifier(b"s" * 16, b"k" * 32, b"k" * 32, 4096), (proof.BINDING, handshake.binding(CERTIFICATE))
     )
     server.set_client_first(asked.client_first)
     stream.send(wire.REPLY, messages.Challenge(server.get_server_first()))
@@ -140,13 +141,13 @@ def test_a_login_without_binding_or_with_another_kind_is_refused(flag):
     _, bare = client_first().split(",,", 1)
     door = Door()
     frames, server = converse(hello(f"{flag},,{bare}"), door=door)
-    assert [error.text for error in errors(frames)] == [handshake.REFUSED_TEXT]
+    assert [error.text for error in errors(frames)] == [reception.REFUSED_TEXT]
     assert isinstance(server, Refused) and "admit" not in door.calls
 
 
 def test_the_name_proved_must_be_the_name_claimed():
     frames, server = converse(hello(client_first("eve")))
-    assert [error.text for error in errors(frames)] == [handshake.REFUSED_TEXT]
+    assert [error.text for error in errors(frames)] == [reception.REFUSED_TEXT]
     assert isinstance(server, Refused)
 
 
@@ -162,13 +163,13 @@ def test_a_recorded_login_played_again_fails():
         recv = staticmethod(a.recv)
 
     server = gevent.spawn(
-        attempt, b, lambda: handshake.receive(b, CERTIFICATE, Door().gate(), SERVER, "test")
+        attempt, b, lambda: reception.receive(b, CERTIFICATE, Door().gate(), SERVER, "test")
     )
-    handshake.enter(Recorder(), CERTIFICATE, ADA, PASSWORD)
+    entrance.enter(Recorder(), CERTIFICATE, ADA, PASSWORD)
     assert server.get(timeout=5) == ADA and len(said) == 2
     door = Door()
     frames, server = converse(*said, door=door)
-    assert [error.text for error in errors(frames)] == [handshake.REFUSED_TEXT]
+    assert [error.text for error in errors(frames)] == [reception.REFUSED_TEXT]
     assert isinstance(server, Refused) and "admit" not in door.calls
 
 
@@ -184,9 +185,9 @@ def test_tries_that_go_on_at_the_same_time_count_too():
 
     a, b = socket.socketpair()
     gate = door.gate()._replace(greet=greet)
-    server = gevent.spawn(attempt, b, lambda: handshake.receive(b, CERTIFICATE, gate, SERVER, "test"))
+    server = gevent.spawn(attempt, b, lambda: reception.receive(b, CERTIFICATE, gate, SERVER, "test"))
     with pytest.raises(LoginRefused, match="wait"):
-        handshake.enter(a, CERTIFICATE, ADA, PASSWORD)
+        entrance.enter(a, CERTIFICATE, ADA, PASSWORD)
     assert isinstance(server.get(timeout=5), Refused) and "admit" not in door.calls
     a.close()
 
@@ -230,21 +231,21 @@ def test_anything_but_a_hello_ends_the_connection_and_reaches_no_gate(bytes_):
 def test_any_client_first_is_refused_or_challenged(text):
     frames, server = converse(hello(text))
     assert isinstance(server, Refused | ConnectFailed | WireError)
-    assert all(error.text == handshake.REFUSED_TEXT for error in errors(frames))
+    assert all(error.text == reception.REFUSED_TEXT for error in errors(frames))
 
 
 @given(st.text(max_size=80))
 def test_any_client_final_is_refused(text):
     frames, server = converse(hello(client_first()), request(messages.Prove(text), 2))
     assert isinstance(server, Refused)
-    assert errors(frames)[0].text in (handshake.REFUSED_TEXT, handshake.BETWEEN_TEXT)
+    assert errors(frames)[0].text in (reception.REFUSED_TEXT, reception.BETWEEN_TEXT)
 
 
 def answer(*replies):
     """What the client's side raises when a server says this."""
     a, b = socket.socketpair()
-    client = gevent.spawn(attempt, a, lambda: handshake.enter(a, CERTIFICATE, ADA, PASSWORD))
-    stream = handshake._Stream(b)
+    client = gevent.spawn(attempt, a, lambda: entrance.enter(a, CERTIFICATE, ADA, PASSWORD))
+    stream = handshake.Stream(b)
     for kind, message in replies:
         asked, _ = messages.decode(stream.receive().body)
         nonce = asked.client_first.rpartition("r=")[2] if isinstance(asked, messages.Hello) else ""

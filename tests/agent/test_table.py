@@ -1,3 +1,5 @@
+from wcwidth import wcwidth
+
 from agent.table import render, width
 
 
@@ -23,3 +25,16 @@ def test_what_would_steer_the_terminal_is_shown_as_a_mark():
 
 def test_no_rows_and_uneven_rows():
     assert render([]) == "" and render([["a"], ["b", "c"]]) == "a\nb  c"
+
+
+def test_widths_are_those_of_wcwidth_for_what_names_are_written_in():
+    blocks = (
+        (0xA1, 0x250),
+        (0x370, 0x500),
+        (0x3000, 0x302A),
+        (0x3030, 0x3100),
+        (0x4E00, 0xA000),
+        (0xFF01, 0xFF61),
+    )
+    letters = [chr(code) for first, end in blocks for code in range(first, end) if chr(code).isprintable()]
+    assert [letter for letter in letters if width(letter) != wcwidth(letter)] == []

@@ -20,9 +20,10 @@ from agent import certificate, messages  # noqa: E402
 from agent.address import Address  # noqa: E402
 from agent.dispatch import SHARED, Table  # noqa: E402
 from agent.errors import Refused  # noqa: E402
-from agent.handshake import Gate, Identity, Verifier  # noqa: E402
+from agent.handshake import Identity, Verifier  # noqa: E402
 from agent.link import Link  # noqa: E402
 from agent.listener import Listener  # noqa: E402
+from agent.reception import Gate  # noqa: E402
 from agent.selection import Selection  # noqa: E402
 
 PASSWORD = "secret words"
