@@ -111,6 +111,7 @@ def _run_line(desk: ShellDesk, text: str) -> bool:
     except KeyboardInterrupt:
         desk.screen.end_progress()
         desk.screen.leave_line()
+        desk.warn("cancelled")
     except Exception as error:
         # A bug in one command must not cost the operator his session.
         log.exception("command %r: a bug", text)
