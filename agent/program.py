@@ -483,3 +483,16 @@ def launch_spec(process: Process, programs: Mapping[str, Any]) -> LaunchSpec:
     if problems:
         raise ConfigError("\n".join(f"process {process.key}: {problem}" for problem in problems))
     return LaunchSpec(**spec)
+
+
+def tier_of(process: Process, programs: Mapping[str, Any]) -> int:
+    """Its place in the order of a start; 0 where that cannot be read (its launch will say what is wrong)."""
+    program = programs.get(process.type)
+    of_all = program.get("tier", 0) if isinstance(program, Mapping) else 0
+    raw = process.fields.get("tier", of_all)
+    if type(raw) is not int:
+        try:
+            raw = _read("tier", raw, fill_in, template_values(process))
+        except Wrong:
+            return 0
+    return raw

@@ -22,6 +22,7 @@ from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinishe
 from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, REFUSED, UNKNOWN, Outcome
 from agent.process import Process
+from agent.program import tier_of
 from agent.selection import Selection
 from roles.daemon.rights import may
 from roles.daemon.state import DaemonState
@@ -76,17 +77,34 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
         raise Refused(
             "forbidden", f"user {peer.name} may not {asked.verb} any of the {len(processes)} processes"
         )
-    by_ip: dict[str, list[str]] = defaultdict(list)
-    for process in allowed:
-        by_ip[process.ip].append(process.key)
     if asked.plan:
         return [*refused, *_planned(state, asked.verb, allowed)]
-    if len(by_ip) > 1 and not asked.wide:
+    machines = len({process.ip for process in allowed})
+    if machines > 1 and not asked.wide:
         raise Refused(
             "bad_request",
-            f"this is {len(allowed)} processes on {len(by_ip)} machines: confirm it (--yes in scripts)",
+            f"this is {len(allowed)} processes on {machines} machines: confirm it (--yes in scripts)",
         )
-    return [*refused, *_on_machines(state, peer, asked, by_ip)]
+    return [*refused, *_tier_by_tier(state, peer, asked, allowed)]
+
+
+def _tier_by_tier(
+    state: DaemonState, peer: Peer, asked: OperateGroup, processes: list[Process]
+) -> list[Outcome]:
+    """The next tier begins when every target of the one before has its outcome, a bad one too: one game that does not
+    come up keeps no other gate shut. A stop goes from the last tier to the first."""
+    programs = state.configuration.world.programs  # all of them, whatever machine they are for
+    tiers: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for process in processes:
+        tiers[tier_of(process, programs)][process.ip].append(process.key)
+    outcomes: list[Outcome] = []
+    for tier in sorted(tiers, reverse=asked.verb == "stop"):
+        if outcomes and peer.left_s() < HOP_S:
+            late = f"not begun: no time was left when tier {tier} came (--timeout)"
+            outcomes += [Outcome(key, FAILED, late) for keys in tiers[tier].values() for key in keys]
+        else:
+            outcomes += _on_machines(state, peer, asked, tiers[tier])
+    return outcomes
 
 
 def _kill_machine(state: DaemonState, asked: OperateGroup, processes: list[Process]) -> set[str]:
