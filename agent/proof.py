@@ -43,7 +43,7 @@ class ClientProof:
     def final(self, server_first: str) -> str:
         """Raises Unproved. Blocks for the stretching of the password."""
         nonce, salt, iterations = _parse_server_first(server_first)
-        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce):
+        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not nonce.isascii():
             raise Unproved("its nonce does not begin with ours")
         if not LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS:
             raise Unproved(f"{iterations} rounds of stretching are asked for")

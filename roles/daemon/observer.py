@@ -3,6 +3,7 @@
 A look costs one read of the records and some microseconds per process; other greenlets get their turn in between.
 """
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -105,11 +106,12 @@ def _json(text: str | None) -> dict[str, Any]:
 
 
 def _number(value: object) -> float | None:
-    """Of a text or a JSON value that anybody may have written."""
+    """Of a text or a JSON value that anybody may have written; what is not finite is none."""
     try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _whole(text: str | None) -> int:

@@ -57,11 +57,17 @@ class Verifiers:
     def _read(self) -> dict[str, Verifier]:
         try:
             rows = ujson.loads(self._path.read_bytes())
-            return {ip: Verifier(*map(b64decode, row), ITERATIONS) for ip, row in rows.items()}
+            return {ip: _verifier(*map(b64decode, row)) for ip, row in rows.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError):
             return {}  # torn or meddled with: derived anew, at the price of one stretching each
+
+
+def _verifier(salt: bytes, stored_key: bytes, server_key: bytes) -> Verifier:
+    if not (len(salt) == 16 and len(stored_key) == len(server_key) == 32):
+        raise ValueError("not a verifier")
+    return Verifier(salt, stored_key, server_key, ITERATIONS)
 
 
 def _text(data: bytes) -> str:

@@ -23,7 +23,9 @@ def test_the_exchange_of_rfc_7677_with_a_binding_is_what_scramp_would_say():
     nonce = "rOprNGfwEbeRWgbNEkqO"
     server_first = f"r={nonce}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     ours = ClientProof("user", "pencil", BOUND, nonce=nonce)
-    theirs = scramp.ScramClient([MECHANISM], "user", "pencil", channel_binding=(BINDING, BOUND), c_nonce=nonce)
+    theirs = scramp.ScramClient(
+        [MECHANISM], "user", "pencil", channel_binding=(BINDING, BOUND), c_nonce=nonce
+    )
     assert ours.first == theirs.get_client_first()
     theirs.set_server_first(server_first)
     assert ours.final(server_first) == theirs.get_client_final()
@@ -82,6 +84,7 @@ def test_nothing_is_verified_before_the_proof_was_made():
     "server_first",
     [
         "",
+        "r=n1\ud800,s=c2FsdA==,i=4096",
         "r=n1,s=c2FsdA==",
         "r=other,s=c2FsdA==,i=4096",
         "r=n1,s=c2FsdA==,i=4096",  # the server added nothing of its own

@@ -21,6 +21,7 @@ class AdminLink:
     """What the daemon sends to an admin, instead of a socket."""
 
     def __init__(self) -> None:
+        self.peer: Peer
         self.queued_bytes = 0
         self.closed_why = ""
         self.frames: list[bytes] = []
@@ -63,7 +64,8 @@ class Standing:
         self.globaldb.write_user(new_user(name, PASSWORD, grants))
 
     def peer(self, name: str = "ada", role: str = "admin") -> Peer:
-        peer = Peer(role, name, "127.0.0.9:5000", AdminLink())  # type: ignore[arg-type]
+        link = AdminLink()
+        peer = link.peer = Peer(role, name, "127.0.0.9:5000", link)  # type: ignore[arg-type]
         peer.deadline = float("inf")
         return peer
 

@@ -1,10 +1,11 @@
 """A command from the daemon that was asked to the daemons that execute, with daemons beyond that lie."""
 
-import gevent
+import subprocess
+
 import pytest
 
 from agent import messages
-from agent.errors import Refused
+from agent.errors import AgentError, Refused
 from agent.messages import OperateGroup, OperateMachine
 from agent.outcome import FAILED, OK, REFUSED, UNKNOWN, Outcome
 from roles.daemon import handlers, operation
@@ -154,7 +155,7 @@ def test_a_pid_that_can_be_none_is_refused(group, pid):
 
 
 def test_a_pid_that_we_do_not_manage_is_not_killed(group):
-    stranger = gevent.subprocess.Popen(["sleep", "100"])
+    stranger = subprocess.Popen(["sleep", "100"])
     try:
         with pytest.raises(Refused, match=f"pid {stranger.pid} is not a process that the agent manages"):
             outcomes(group, "kill", IP, pid=stranger.pid)
@@ -208,8 +209,6 @@ def test_without_a_router_nothing_was_sent_and_that_is_said(group):
     ],
 )
 def test_odd_patterns_are_refused_and_every_one_is_in_the_audit(group, asked):
-    from agent.errors import AgentError
-
     before = len(group.state.audit._lines)
     with pytest.raises(AgentError):
         outcomes(group, "stop", **asked)
