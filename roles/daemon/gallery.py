@@ -161,6 +161,8 @@ class Gallery:
             rest_s = TICK_S
             while self._followers:
                 gevent.sleep(rest_s)
+                if not self._followers:  # the last one left meanwhile
+                    break
                 began = time.monotonic()
                 try:
                     self._tick()
