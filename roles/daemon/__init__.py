@@ -1,0 +1,1 @@
+"""Daemon: one per machine; starts, stops and watches its processes, serves admins, obeys other daemons."""

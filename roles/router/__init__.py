@@ -1,0 +1,1 @@
+"""Router: one per group; admits daemons, relays between them, knows who is online."""
