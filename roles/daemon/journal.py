@@ -71,6 +71,16 @@ class Entry:
     leftovers: list[Identity] = field(default_factory=list)
     later: dict[str, Any] = field(default_factory=dict)  # fields of a later version
 
+    @property
+    def main(self) -> Identity | None:
+        """The main process, while it lives."""
+        return None if self.ended else self.identity
+
+    @property
+    def pid(self) -> int:
+        """Of the main process; 0 while there is none."""
+        return self.main.pid if self.main else 0
+
 
 def terms_of(spec: LaunchSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in _TERMS}

@@ -49,6 +49,15 @@ def reap(pid: int) -> str | None:
     return exit_text(status) if done else None
 
 
+def missed_end(identity: Identity | None) -> str:
+    """How a process ended that nobody watched: known if it was our child (this very process became a newer binary by
+    exec), and then reaped."""
+    if identity is None or identity.boot_id != proc.boot_id():
+        return UNKNOWN_AWAY
+    text = reap(identity.pid)
+    return UNKNOWN_AWAY if text in (None, UNKNOWN) else text
+
+
 class Watch:
     """Calls `on_end(exit text)` once, in the hub: it must not block."""
 

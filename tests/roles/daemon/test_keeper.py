@@ -229,7 +229,7 @@ def test_a_process_that_is_not_configured_is_not_started(daemon):
     def gone():
         raise ConfigError("process game1: is not in the world any more")
 
-    keeper._configuration = gone
+    keeper._launch._configuration = gone
     outcome = keeper.start(10)
     assert (outcome.result, outcome.detail) == ("failed", "process game1: is not in the world any more")
 

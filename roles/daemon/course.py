@@ -1,0 +1,227 @@
+"""The course of one life: each event goes through the table of agent/lifecycle.py, and what it orders is done here.
+
+    event ─► step ─┬► life changed    memory, callers (on_step)
+                   ├► state changed   alarms off, since when and why, a line for the log
+                   └► actions         spawn, await_ready, signal_…, arm_…, report ──► the next event, some time
+
+Rules for the next editor:
+- What to do next is decided in the table, not here.
+- `entry.life` changes in `step` and nowhere else. Everything here runs in the keeper's greenlet and does not yield.
+- What comes late (an end, a probe, an alarm) brings the incarnation it is about, and counts for that one only.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+from agent import lifecycle
+from agent.lifecycle import Facts, Life
+from roles.daemon import answer, watch
+from roles.daemon.adoption import Found
+from roles.daemon.ending import Ending
+from roles.daemon.identity import Identity
+from roles.daemon.inbox import Alarm, Inbox
+from roles.daemon.launch import Launch
+from roles.daemon.memory import Memory
+from roles.daemon.readiness import Readiness
+
+REST_FIRST_PAUSE_S = 0.03  # looking for what a main process left behind, while STOPPING
+REST_LONGEST_PAUSE_S = 1.0
+
+
+class Course:
+    """Runs the table for one process."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        launch: Launch,
+        ending: Ending,
+        inbox: Inbox,
+        *,
+        on_step: Callable[[], None],
+        on_late: Callable[[], None],
+    ) -> None:
+        """`on_step` is called after each change of the life, `on_late` when the table says that it took too long."""
+        self._memory = memory
+        self._entry = memory.entry
+        self._launch = launch
+        self._ending = ending
+        self._inbox = inbox
+        self._on_step = on_step
+        self._on_late = on_late
+        self._readiness = Readiness(memory, inbox, self.seen_ready, self._ready_timed_out)
+        self._alarm = Alarm(inbox)  # of the state: each change of state clears it
+        self._next_look = Alarm(inbox)  # at what the main process left behind
+        self._watch: watch.Watch | None = None
+
+    def step(self, event: str, facts: Facts = lifecycle.NO_FACTS, reason: str = "") -> None:
+        old = self._entry.life
+        life, actions = lifecycle.step(old, event, self._memory.policy, facts)
+        if life != old:
+            self._memory.changed()
+            self._entry.life = life
+        if life.state != old.state:
+            self._disarm()
+            self._enter(old, reason)
+        for action in actions:
+            self._actions[action](self)
+        if life != old:
+            self._on_step()
+
+    def seen_ready(self, incarnation: str) -> None:
+        if incarnation == self._entry.incarnation and not self._entry.ended:
+            self.step(lifecycle.READY)
+
+    def close(self) -> None:
+        """The process goes on; nothing is noticed any more."""
+        self._disarm()
+        self._next_look.clear()
+        self._unwatch()
+
+    def _enter(self, old: Life, reason: str) -> None:
+        entry = self._entry
+        self._memory.enter(old, self._explained(old, reason))
+        if entry.life.state != lifecycle.STOPPING:
+            entry.signalled = False
+        elif entry.ended:
+            self._inbox.post(self._look_for_rest, entry.incarnation)
+
+    def _explained(self, old: Life, reason: str) -> str:
+        life = self._entry.life
+        if life.state == lifecycle.BACKOFF:
+            return f"{reason}; starts again in {lifecycle.backoff_s(life, self._memory.policy):g} s"
+        if life.state == lifecycle.FATAL and life.unready > old.unready:
+            return (
+                f"{life.unready} times in a row it was not ready ({reason}); see its log and start it again"
+            )
+        return reason
+
+    # ---- starting
+
+    def _spawn(self) -> None:
+        event, reason = self._launch.attempt()
+        if event == lifecycle.SPAWNED:
+            self._observe(child=True)
+        self.step(event, reason=reason)
+
+    def _observe(self, *, child: bool) -> None:
+        assert self._entry.identity is not None
+        incarnation = self._entry.incarnation
+
+        def on_end(text: str) -> None:
+            self._inbox.post(self._ended, incarnation, text, time.monotonic())
+
+        self._watch = watch.Watch(self._entry.identity, child=child, on_end=on_end)
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _ready_timed_out(self, incarnation: str) -> None:
+        if incarnation == self._entry.incarnation:
+            reason = f"not ready after {self._memory.spec.ready_timeout_s:g} s"
+            self.step(lifecycle.READY_TIMED_OUT, reason=reason)
+            if self._entry.life.state == lifecycle.STARTING:
+                self._memory.note(reason)
+
+    # ---- ending
+
+    def _ended(
+        self, incarnation: str, text: str, noticed: float, leftovers: list[Identity] | None = None
+    ) -> None:
+        """`leftovers` where they are known; else whoever is in the session at some moment after `noticed`."""
+        entry = self._entry
+        if incarnation != entry.incarnation or entry.ended:
+            return
+        self._unwatch()
+        entry.ended, entry.exit = True, text
+        entry.leftovers = self._ending.rest(noticed) if leftovers is None else leftovers
+        self._memory.changed()
+        why = f"it ended: {text}" if entry.life.state == lifecycle.STARTING else text
+        clean, ran_s = text == watch.CLEAN, self._memory.ran_s()
+        self.step(lifecycle.ENDED, Facts(clean=clean, ran_s=ran_s, leftovers=bool(entry.leftovers)), why)
+        self._look_for_rest(entry.incarnation)
+
+    def _look_for_rest(self, incarnation: str, pause_s: float = REST_FIRST_PAUSE_S) -> None:
+        """While STOPPING, after the main process: until its session is empty."""
+        entry = self._entry
+        if entry.life.state != lifecycle.STOPPING or not entry.ended or incarnation != entry.incarnation:
+            return
+        if not self._ending.leftovers():
+            asked = entry.life.wanted == lifecycle.DOWN or entry.life.restarting
+            why = entry.exit if asked else f"{entry.reason}; ended when asked to: {entry.exit}"
+            self.step(lifecycle.EMPTIED, reason=why)
+            return
+        if entry.life.killing:
+            self._ending.kill()
+        longer_s = min(REST_LONGEST_PAUSE_S, pause_s * 1.5)
+        self._next_look.set(pause_s, self._look_for_rest, incarnation, longer_s)
+
+    def _report(self) -> None:
+        if self._entry.life.state == lifecycle.STOPPING and self._entry.life.wanted == lifecycle.DOWN:
+            self._memory.note(
+                f"still running {answer.spoken(self._memory.age_s())} after it was asked to stop"
+            )
+        self._on_late()
+
+    # ---- alarms of the state
+
+    def _arm_stop(self) -> None:
+        self._alarm.set(self._memory.spec.stop_timeout_s, self.step, lifecycle.STOP_TIMED_OUT)
+
+    def _arm_backoff(self) -> None:
+        pause_s = lifecycle.backoff_s(self._entry.life, self._memory.policy)
+        self._alarm.set(pause_s, self.step, lifecycle.BACKOFF_OVER)
+
+    def _disarm(self) -> None:
+        self._alarm.clear()
+        self._readiness.give_up()
+
+    # ---- after the death of a daemon
+
+    def resume(self, found: Found) -> None:
+        """Go on where the last daemon was: with the process if it lives, with its end if it does not."""
+        entry = self._entry
+        self._memory.changed()
+        if found.alive is not None:
+            self._resume_alive(found, found.alive)
+        elif not entry.ended:
+            text = watch.missed_end(entry.identity)
+            if (
+                entry.life.alive
+            ):  # this may already start it again: after a restart that the last daemon died in
+                self._ended(entry.incarnation, text, time.monotonic(), found.leftovers)
+            else:
+                entry.ended, entry.leftovers = True, found.leftovers
+        elif not found.leftovers and entry.life.state == lifecycle.STOPPING:
+            self.step(lifecycle.EMPTIED)
+        else:
+            entry.leftovers = found.leftovers
+            self.step(lifecycle.RESUMED)
+            self._look_for_rest(entry.incarnation)
+
+    def _resume_alive(self, found: Found, alive: Identity) -> None:
+        entry = self._entry
+        entry.identity, entry.ended, entry.exit = alive, False, ""
+        if found.unrecorded:
+            entry.starts = entry.starts.counted()
+        if not found.remembered:
+            self._launch.adopt()
+        stat = alive.stat()
+        self._memory.line(f"adopted as {entry.life.state.lower()} (pid {alive.pid})")
+        self._observe(child=stat is not None and stat.ppid == os.getpid())
+        self.step(lifecycle.ADOPTED, Facts(signalled=entry.signalled))
+
+    _actions: dict[str, Callable[["Course"], None]] = {  # noqa: RUF012
+        lifecycle.SPAWN: _spawn,
+        lifecycle.AWAIT_READY: lambda self: self._readiness.expect(),
+        lifecycle.SIGNAL_STOP: lambda self: self._ending.ask(),
+        lifecycle.SIGNAL_REST: lambda self: self._ending.ask_rest(),
+        lifecycle.SIGNAL_KILL: lambda self: self._ending.kill(),
+        lifecycle.ARM_READY: lambda self: self._readiness.limit(),
+        lifecycle.ARM_STOP: _arm_stop,
+        lifecycle.ARM_BACKOFF: _arm_backoff,
+        lifecycle.REPORT: _report,
+    }
