@@ -4,8 +4,9 @@
                                             --> replies: wake their caller
     call, notify, reply --> queue (bounded in bytes) --> writer (the only one that writes) --> socket
 
-Rules for editors: a reader never waits for a handler and gives the hub a turn after each chunk; a peer that does not
-read loses its link when its queue is full; `call` raises Refused, LinkLost or NoReply and never gevent.Timeout.
+Rules for editors: a reader never waits for a handler and gives the hub a turn after TURN_BYTES or TURN_READS, even if
+there is more to read; a peer that does not read loses its link when its queue is full; `call` raises Refused, LinkLost
+or NoReply and never gevent.Timeout.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
+from gevent.ssl import SSLSocket
 
 from agent import messages, names, wire
 from agent.dispatch import Table
@@ -27,6 +29,11 @@ from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, Wire
 log = logging.getLogger("agent.link")
 
 READ_BYTES = 256 * 1024
+TLS_READ_BYTES = (
+    16 * 1024
+)  # a record: never more is read at once, and room for more would be made for nothing
+TURN_BYTES = READ_BYTES
+TURN_READS = 32
 QUEUE_BYTES = 32 * 1024 * 1024
 HEARTBEAT_S = 5.0
 SILENCE_S = 15.0
@@ -116,15 +123,20 @@ class Link:
         """Read and dispatch until the link ends; returns the reason. The caller's greenlet is the reader."""
         self._greenlets = [gevent.spawn(self._write), gevent.spawn(self._beat)]
         why = ""
+        most = TLS_READ_BYTES if isinstance(self._sock, SSLSocket) else READ_BYTES
+        read, reads = 0, 0  # since the hub had its turn
         try:
             while not self.closed_why:
-                data = self._sock.recv(READ_BYTES)
+                data = self._sock.recv(most)
                 if not data:
                     why = "closed by the other side"
                     break
                 self.heard_at = time.monotonic()
                 self.consume(data)
-                gevent.sleep(0)
+                read, reads = read + len(data), reads + 1
+                if read >= TURN_BYTES or reads >= TURN_READS:
+                    read, reads = 0, 0
+                    gevent.sleep(0)
         except WireError as error:
             why = f"protocol error: {error}"
             log.warning("link to %s: %s", self, why)
@@ -181,18 +193,19 @@ class Link:
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
-    def push(self, frame: bytes) -> bool:
+    def push(self, *frames: bytes) -> bool:
         """Queue whole frames as they are; False when the link is closed, or is now because its queue was full."""
         if self.closed_why:
             return False
-        if self.queued_bytes + len(frame) > self._queue_bytes:
+        size = sum(map(len, frames))
+        if self.queued_bytes + size > self._queue_bytes:
             log.warning(
                 "link to %s: dropped, %d bytes were waiting to be read by it", self, self.queued_bytes
             )
             self.close(f"{self.queued_bytes} bytes were waiting and were not read")
             return False
-        self.queued_bytes += len(frame)
-        self._out.append(frame)
+        self.queued_bytes += size
+        self._out += frames
         if not self._woken:
             self._woken = True
             self._drained.clear()

@@ -26,6 +26,7 @@ KINDS = frozenset((REQUEST, REPLY, ERROR, NOTICE))
 
 PREFIX = struct.Struct(">IBIBB")
 PREFIX_BYTES = PREFIX.size  # 11
+PREFIX_NO_SEQ = struct.Struct(">IB4xBB")  # what a relay looks at
 LENGTH_BYTES = 4
 HEAD_BYTES = PREFIX_BYTES - LENGTH_BYTES  # what `length` counts beside dst, src and body
 ADDRESS_AT = (

@@ -22,7 +22,7 @@ LINKS = 20
 PAYLOAD = (
     b'["bench.notice",{"text":"' + b"x" * 195 + b'"}]'
 )  # 223 bytes: with both addresses, a frame of ~256
-WINDOW = 2 * 1024 * 1024
+WINDOW = 4 * 1024 * 1024
 CHUNK = 64 * 1024
 QUIET_S = 0.3
 

@@ -1,7 +1,7 @@
 """The relay: frames from one daemon's link to another's, by their fixed prefix alone.
 
     data = [frame][frame][frame]…        one dict look-up a frame: (dst_len, src_len, dst, src) -> target link
-            └──── same target ────┘      appended to the target's queue as one slice
+               └───────┴── same target   appended to the target's queue together, once for all of `data`
 
 Never the JSON, never a copy of a body of its own. The look-up key holds `src` too, so a forged one is never found and
 falls to the slow path, which ends the link. What may not reach a target unseen is checked here because a target would
@@ -9,7 +9,7 @@ hold it against *us*: length, kind and address lengths.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agent import messages, names, wire
 from agent.errors import ConfigError, WireError
@@ -42,40 +42,45 @@ class RelayLink(Link):
         if self._retired:
             return
         data = self._decoder.join(data)
-        size = len(data)
-        limit = self._decoder.limit
-        unpack, routes = wire.PREFIX.unpack_from, self._routes
-        start = offset = 0  # data[start:offset] are whole frames for `target`, not yet passed on
-        target: RelayLink | None = None
+        size, limit = len(data), self._decoder.limit
+        unpack, last = wire.PREFIX_NO_SEQ.unpack_from, len(data) - wire.PREFIX_BYTES
+        frames: dict[RelayLink, list[bytes]] = {}  # of this data, for each target
+        append_for: dict[
+            bytes, Callable[[bytes], None]
+        ] = {}  # addresses of a frame -> append to its target's list
+        offset = 0
         try:
-            while size - offset >= 11:
-                length, kind, _seq, dst_len, src_len = unpack(data, offset)
-                if not 7 + dst_len + src_len <= length <= limit or not 1 <= kind <= 4:
+            while offset <= last:
+                length, kind, dst_len, src_len = unpack(data, offset)
+                end, body_at = offset + 4 + length, offset + 11 + dst_len + src_len
+                if body_at > end or length > limit or not 1 <= kind <= 4:
                     wire.frame_end(data, offset, limit)  # says what is wrong
-                end = offset + 4 + length
                 if end > size:
                     break
-                found = routes.get(data[offset + 9 : offset + 11 + dst_len + src_len])
-                if found is None:
-                    found = self._find_route(wire.unpack(data, offset, end))
-                if found is not target:
-                    if target is not None:
-                        self._pass_on(target, data, start, offset)
-                    target, start = found, offset
-                if found is self:  # for the router itself
-                    target, start = None, end
-                    self.receive(wire.unpack(data, offset, end))
+                append = append_for.get(data[offset + 9 : body_at])
+                if append is None:
+                    target = self._routes.get(data[offset + 9 : body_at])
+                    if target is None:
+                        target = self._find_route(wire.unpack(data, offset, end))
+                    if target is self:  # for the router itself
+                        at, offset = offset, end
+                        self.receive(wire.unpack(data, at, end))
+                        continue
+                    if target is None:
+                        offset = end
+                        continue
+                    append = append_for[data[offset + 9 : body_at]] = frames.setdefault(target, []).append
+                append(data[offset:end])
                 offset = end
         finally:  # also when the peer breaks the protocol: what it said before that holds, however the bytes were cut
-            if target is not None:
-                self._pass_on(target, data, start, offset)
+            for target, some in frames.items():
+                if not target.push(*some):
+                    self._refuse(
+                        b"".join(some),
+                        "overloaded",
+                        f"the link to {target} is full or gone: nothing was sent",
+                    )
         self._decoder.keep(data, offset)
-
-    def _pass_on(self, target: "RelayLink", data: bytes, start: int, end: int) -> None:
-        if not target.push(data[start:end]):
-            self._refuse(
-                data, start, end, "overloaded", f"the link to {target} is full or gone: nothing was sent"
-            )
 
     def _find_route(self, frame: wire.Frame) -> "RelayLink | None":
         """The link a frame goes to, remembered; None when it has been refused. WireError for a forged `src`."""
@@ -87,9 +92,7 @@ class RelayLink(Link):
         ip = _ip_of(frame.dst)
         target = self.daemons.get(ip)
         if target is None:
-            self._refuse(
-                wire.pack(*frame), 0, None, "unreachable", f"machine {ip} is not connected to the router"
-            )
+            self._refuse(wire.pack(*frame), "unreachable", f"machine {ip} is not connected to the router")
             return None
         if len(self._routes) >= MAX_ROUTES:  # a machine may make up as many names as it likes
             self._routes.clear()
@@ -99,16 +102,16 @@ class RelayLink(Link):
     def _speaks_for(self, src: bytes) -> bool:
         return _ip_of(src) == self.peer.name
 
-    def _refuse(self, data: bytes, start: int, end: int | None, code: str, text: str) -> None:
+    def _refuse(self, frames: bytes, code: str, text: str) -> None:
         """Tell the asker of each request among these frames; whoever does not wait is not told."""
-        end = len(data) if end is None else end
-        while start < end:
-            stop = wire.frame_end(data, start, self._decoder.limit)
-            frame = wire.unpack(data, start, stop)
+        start = 0
+        while start < len(frames):
+            end = wire.frame_end(frames, start, self._decoder.limit)
+            frame = wire.unpack(frames, start, end)
             if frame.kind == wire.REQUEST:
                 body = messages.encode(messages.Error(code, text))
                 self.push(wire.pack(wire.ERROR, frame.seq, frame.src, b"", body))
-            start = stop
+            start = end
 
 
 def _ip_of(address: bytes) -> str:

@@ -186,6 +186,35 @@ def test_a_peer_that_does_not_read_loses_its_link_and_its_queue_stays_bounded():
     b.close()
 
 
+def test_a_peer_that_never_stops_speaking_leaves_turns_to_others(table):
+    reads, turns = 3200, []
+    a, b = socket.socketpair()
+    ping = wire.pack(wire.NOTICE, 0, b"", b"", messages.encode(messages.Ping()))
+    talker = make_link(a, b"", "daemon", "10.0.0.2", table)
+    talker._sock = Talker([ping] * reads)
+    others = gevent.spawn(lambda: [turns.append(gevent.sleep(0)) for _ in range(reads)])
+    with a, b:
+        talker.run()
+    others.kill()
+    assert len(turns) >= reads / link_module.TURN_READS / 2
+
+
+class Talker:
+    """A socket on which there is always more to read, until there is nothing for ever."""
+
+    def __init__(self, chunks):
+        self.chunks = chunks
+
+    def recv(self, _most):
+        return self.chunks.pop() if self.chunks else b""
+
+    def shutdown(self, how):
+        pass
+
+    def close(self):
+        pass
+
+
 def test_a_tls_link_closed_just_as_something_comes_ends_without_a_fault(tmp_path, monkeypatch, table):
     a, b = socket.socketpair()
     server_side = listener._server_context(certificate.own_certificate(tmp_path))
