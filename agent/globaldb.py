@@ -43,6 +43,7 @@ class GlobalDb:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._regions: list[str] = []  # as they were read last
         self._read: dict[str, tuple[Parts, World]] = {}  # "" or ip -> what was read last, and what it meant
 
     @property
@@ -64,12 +65,24 @@ class GlobalDb:
         return self._world("", (regions, machines, as_dict(programs)))
 
     def read_machine(self, ip: str) -> World:
-        """The part of the world that concerns one machine, in two short exchanges; the same object if unchanged."""
-        regions = self.store.hkeys("world")
-        *per_region, programs = self.store.pipeline(
-            [*(("HGET", f"world:{region}", ip) for region in regions), ("HGETALL", "program")]
-        )
-        texts = {region: text for region, text in zip(regions, per_region, strict=True) if text is not None}
+        """The part of the world that concerns one machine; the same object if unchanged.
+
+        One short exchange as long as the regions are among those of the last time, two when there is a new one.
+        """
+        asked = self._regions
+        while True:
+            regions, *per_region, programs = self.store.pipeline(
+                [
+                    ("HKEYS", "world"),
+                    *(("HGET", f"world:{region}", ip) for region in asked),
+                    ("HGETALL", "program"),
+                ]
+            )
+            found = dict(zip(asked, per_region, strict=True))
+            asked = self._regions = regions
+            if found.keys() >= set(regions):
+                break
+        texts = {region: found[region] for region in regions if found[region] is not None}
         machines = {region: {ip: text} for region, text in texts.items()}
         return self._world(ip, (dict.fromkeys(texts, "{}"), machines, as_dict(programs)))
 
@@ -113,7 +126,9 @@ class GlobalDb:
             return last
         world = World.from_parts(*parts)
         self._read[of] = (parts, world)
-        while len(self._read) > MOST_READ:  # somebody asks for machine after machine: the oldest but the whole goes
+        while (
+            len(self._read) > MOST_READ
+        ):  # somebody asks for machine after machine: the oldest but the whole goes
             del self._read[next(key for key in self._read if key)]
         return world
 

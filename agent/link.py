@@ -29,9 +29,7 @@ from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, Wire
 log = logging.getLogger("agent.link")
 
 READ_BYTES = 256 * 1024
-TLS_READ_BYTES = (
-    16 * 1024
-)  # a record: never more is read at once, and room for more would be made for nothing
+TLS_READ_BYTES = 16 * 1024  # a record; room for more would be made for nothing
 TURN_BYTES = READ_BYTES
 TURN_READS = 32
 QUEUE_BYTES = 32 * 1024 * 1024

@@ -76,6 +76,31 @@ def test_a_daemon_reads_its_own_machine_only(db):
     }
 
 
+def test_a_daemon_reads_its_machine_in_one_exchange_and_misses_no_region_that_came_or_went(db, monkeypatch):
+    exchanges = []
+    pipeline = db.store.pipeline
+    monkeypatch.setattr(
+        db.store, "pipeline", lambda commands: exchanges.append(1) or pipeline(list(commands))
+    )
+
+    def regions_read():
+        exchanges.clear()
+        return set(db.read_machine("10.0.0.1").regions), len(exchanges)
+
+    def write(*regions):
+        there = {region: {"10.0.0.1": [{"name": "g", "type": "game"}]} for region in regions}
+        document = {"programs": {"game": {"command": ["x"]}}, "world": there}
+        db.write_world(World.from_document(document), db.read_world())
+
+    write("a")
+    assert regions_read() == ({"a"}, 2)
+    assert regions_read() == ({"a"}, 1)
+    write("a", "b")
+    assert regions_read() == ({"a", "b"}, 2)
+    write("b")
+    assert regions_read() == ({"b"}, 1)
+
+
 def test_what_was_edited_by_hand_and_broken_is_replaced_by_an_import(db):
     db.write_world(world("game1"), db.read_world())
     db.store.hset("world:大区1", "10.0.0.2", "[not json")

@@ -432,3 +432,19 @@ def test_every_command_of_the_store_is_a_common_one():
         "DELETE_HASH",
     }
     assert own - others - {"DELETE"} <= COMMON
+
+
+def test_a_connection_on_which_something_came_unasked_is_not_used_again(valkey):
+    store = Store(valkey.url)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        stranger, _ = server.accept()
+        with client, stranger:
+            store.ping()
+            (idle,) = store._idle
+            idle._sock, real = client, idle._sock
+            real.close()
+            stranger.sendall(b"+PONG\r\n")
+            until(lambda: client.recv(1, socket.MSG_PEEK))
+            store.ping()
+            assert idle not in store._idle
