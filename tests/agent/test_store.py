@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent.errors import AgentError, ConfigError, StoreDown, StoreRefused
 from agent.store import COMMON, Store, parse_url
 from tests.globaldb_servers import PASSWORD, QUOTED, free_port, redis_binary, running, valkey_binary
+from tests.waiting import until
 
 
 @pytest.fixture
