@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.program import shown
+from agent.problem import shown
 from agent.world import World
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"

@@ -17,9 +17,11 @@ from functools import cached_property
 from typing import Any
 
 from agent import names
+from agent.address import MAX_PORT
 from agent.errors import ConfigError
+from agent.problem import Problem, shown
 from agent.process import ANY_HOST, Process
-from agent.program import MAX_PORT, Problem, program_problems, read_launch, shown
+from agent.program import program_problems, read_launch
 from agent.selection import Selection
 
 WILDCARD_HOSTS = frozenset({"", ANY_HOST, "*", "::"})
