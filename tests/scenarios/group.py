@@ -267,6 +267,16 @@ class Group:
         """Every living session leader that says it is this process of this group."""
         return [pid for pid in _all_pids() if self._is(pid, key)]
 
+    def mine(self) -> set[int]:
+        """Everything alive that a role of this group has started, whatever became of the role."""
+        return {pid for pid in _all_pids() if alive(pid) and self._started_here(pid)}
+
+    def _started_here(self, pid: int) -> bool:
+        try:
+            return self._mine(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        except OSError:
+            return False
+
     def _is(self, pid: int, key: str) -> bool:
         try:
             environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -285,11 +295,10 @@ class Group:
         for role in self.roles.values():
             if role.child.poll() is None:
                 role.kill()
-        for pid in _all_pids():
+        for pid in self.mine():
             try:
-                if self._mine(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
-                    os.kill(pid, signal.SIGKILL)
-            except OSError:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
                 continue
         self.globaldb.stop()
 
