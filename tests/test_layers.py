@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "errors": "errors",
     "pure": (
-        "__init__ address backoff check difference grant lifecycle line messages names outcome problem process"
-        " program proof selection table template throttle verdict wire world"
+        "__init__ address backoff check difference document grant lifecycle line messages names outcome problem"
+        " process program proof reader selection table template throttle verdict wire world"
     ),
     "machine": "build certificate credential disk frozen key licence logs settings user",
     "store": "store",

@@ -30,13 +30,14 @@ from pathlib import Path
 from agent import console, settings
 from agent.difference import REMOVED, Change, difference
 from agent.disk import write_private
+from agent.document import read_document, render_document
 from agent.errors import ConfigError, StoreDown
 from agent.globaldb import GlobalDb
 from agent.lifecycle import ALIVE, BACKOFF, UP
 from agent.process import Process
 from agent.store import Store
 from agent.table import safe
-from agent.world import World, read_document, render_document
+from agent.world import World
 
 
 def main(argv: list[str]) -> int:

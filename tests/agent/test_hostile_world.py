@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from agent import names
 from agent.difference import difference
+from agent.document import read_document, render_document
 from agent.errors import AgentError, ConfigError
 from agent.grant import Grant, allows
 from agent.process import Process
 from agent.program import FIELDS, LaunchSpec, launch_spec, program_problems
 from agent.selection import Selection
 from agent.user import User
-from agent.world import World, WorldInvalid, read_document, render_document
+from agent.world import World, WorldInvalid
 
 text = st.text(max_size=8) | st.sampled_from(
     ["game1", "{port}", "{", "}", "{{", "{x}", "", "all", "\ud800", "大区1", "*"]

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from agent.document import read_document, render_document
 from agent.errors import ConfigError
 from agent.selection import Selection
-from agent.world import World, WorldInvalid, read_document, render_document
+from agent.world import World, WorldInvalid
 
 IP = "192.168.1.10"
 

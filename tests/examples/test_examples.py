@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.world import World, read_document
+from agent.document import read_document
+from agent.world import World
 from roles.admin import grammar
 
 ROOT = Path(__file__).resolve().parent.parent.parent
