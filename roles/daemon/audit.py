@@ -20,6 +20,7 @@ log = logging.getLogger("agent.audit")
 
 WAITING_LINES = 10_000
 RETRY_S = 2.0
+AFTER_REPLY_S = 0.005  # the asker gets his answer first
 MAX_TARGETS = 500  # beyond that only what did not go well is named one by one
 MAX_WORDS_CHARS = 500  # of a command: its patterns are the asker's own and may be megabytes
 
@@ -60,6 +61,7 @@ class Audit:
         while True:
             self._wake.wait()
             self._wake.clear()
+            gevent.sleep(AFTER_REPLY_S)
             while self._lines:
                 line = self._lines[0]
                 try:
