@@ -24,7 +24,8 @@ from typing import Any
 
 from agent import names
 from agent.errors import ConfigError
-from agent.store import CHUNK, Command, Store, as_dict, hdel_commands, hmset_commands
+from agent.pool import CHUNK, Command
+from agent.store import Store, as_dict, hdel_commands, hmset_commands
 from agent.user import User
 from agent.world import World
 

@@ -19,10 +19,10 @@ LAYERS = {
     "errors": "errors",
     "pure": (
         "__init__ address backoff check difference document grant lifecycle line messages names outcome problem"
-        " process program proof reader selection table template throttle verdict wire world"
+        " process program proof reader selection table template throttle url verdict wire world"
     ),
     "machine": "build certificate credential disk frozen key licence logs settings user",
-    "store": "store",
+    "store": "pool store",
     "dispatch": "console dispatch globaldb",
     "link": "link",
     "login": "handshake entrance reception",
@@ -193,9 +193,9 @@ def test_errors_import_nothing():
     assert not imports("agent.errors")
 
 
-def test_only_the_store_imports_redis():
+def test_only_the_pool_imports_redis():
     users = {m for m in MODULES if any(top(each.name) in ("redis", "hiredis") for each in imports(m))}
-    assert users == {"agent.store"}
+    assert users == {"agent.pool"}
 
 
 def test_an_import_inside_a_function_has_its_reason():

@@ -8,7 +8,8 @@ from agent import globaldb as module
 from agent.errors import ConfigError, StoreDown
 from agent.globaldb import RECORD_FIELDS, GlobalDb
 from agent.grant import Grant
-from agent.store import COMMON, MAX_UNANSWERED, Store
+from agent.pool import MAX_UNANSWERED, Pool
+from agent.store import COMMON, Store
 from agent.user import new_user
 from agent.world import World
 
@@ -247,10 +248,10 @@ def test_the_audit_is_bounded(db, monkeypatch):
 
 def test_nothing_is_asked_that_ssdb_answers_wrongly(plain, monkeypatch):
     """Every command that the data contract ever sends, looked at one by one."""
-    seen, real = [], Store._pack
+    seen, real = [], Pool.pack
     monkeypatch.setattr(Store, "has_transactions", lambda self: False)
     monkeypatch.setattr(
-        Store, "_pack", lambda self, commands: seen.append(list(map(tuple, commands))) or real(self, commands)
+        Pool, "pack", lambda self, commands: seen.append(list(map(tuple, commands))) or real(self, commands)
     )
     monkeypatch.setattr(module, "AUDIT_LINES", 2)
     monkeypatch.setattr(module, "AUDIT_SLACK", 0)

@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.errors import AgentError, ConfigError, StoreDown, StoreRefused
-from agent.store import COMMON, Store, parse_url
+from agent.errors import AgentError, StoreDown, StoreRefused
+from agent.store import COMMON, Store
 from tests.globaldb_servers import PASSWORD, QUOTED, free_port, redis_binary, running, valkey_binary
 from tests.waiting import until
 
@@ -259,7 +259,7 @@ class Ready:
 def test_replies_that_are_there_already_leave_others_their_turn():
     turns = []
     other = gevent.spawn(lambda: [(turns.append(1), gevent.sleep(0)) for _ in range(1000)])
-    Store()._converse(Ready(), [(b"", 1)] * 50, str)
+    Store()._pool._converse(Ready(), [(b"", 1)] * 50, str)
     assert len(turns) >= 49
     other.kill()
 
@@ -386,40 +386,6 @@ def test_half_a_character_is_refused_before_anything_is_sent(valkey):
     assert store.get("a") is None
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost",
-        "http://x",
-        "redis://",
-        "redis://:pw@",
-        "redis://h:99999",
-        "redis://h:x",
-        "redis://h/1",
-        "redis://h?db=1",
-        "redis://h?ca=/x",
-        "unix:///x",
-    ],
-)
-def test_urls_that_are_none(url):
-    with pytest.raises(ConfigError) as caught:
-        parse_url(url)
-    assert "pw" not in str(caught.value)
-
-
-def test_urls_that_are_some():
-    assert parse_url("redis://h")[0] == "redis://h:6379"
-    place, _, options = parse_url("redis://u:p%40w@h:1/0")
-    assert place == "redis://h:1" and options == {"host": "h", "port": 1, "username": "u", "password": "p@w"}
-    place, kind, options = parse_url("rediss://[::1]:7?ca=/ca.pem")
-    assert (
-        place == "rediss://[::1]:7"
-        and kind.__name__ == "SSLConnection"
-        and options["ssl_ca_certs"] == "/ca.pem"
-    )
-
-
 def test_every_command_of_the_store_is_a_common_one():
     own = {name.upper() for name in vars(Store) if not name.startswith("_")}
     others = {
@@ -442,10 +408,10 @@ def test_a_connection_on_which_something_came_unasked_is_not_used_again(valkey):
         stranger, _ = server.accept()
         with client, stranger:
             store.ping()
-            (idle,) = store._idle
+            (idle,) = store._pool._idle
             idle._sock, real = client, idle._sock
             real.close()
             stranger.sendall(b"+PONG\r\n")
             until(lambda: client.recv(1, socket.MSG_PEEK))
             store.ping()
-            assert idle not in store._idle
+            assert idle not in store._pool._idle
