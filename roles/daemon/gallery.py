@@ -109,6 +109,7 @@ class Gallery:
             processes = [p for p in processes if look.processes[p.key].row[PID] == wanted.pid]
         for frame in self._whole(view, processes, look):
             peer.link.push(frame)
+            gevent.sleep(0)  # it is on its way, and read, while the next one is made
             self._let_read(peer.link)
         if wanted.follow and not peer.link.closed_why:
             if not self._followers and view.selection == Selection() and view.parts == PARTS:

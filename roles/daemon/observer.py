@@ -66,7 +66,10 @@ class Observer:
         """By key; `machines` are those of `processes`. Raises StoreDown, StoreRefused."""
         records = self._globaldb.read_records([process.key for process in processes], FIELDS)
         now, group_now = time.monotonic(), self._clock.now()
-        silent_after = {kind: program.get("silent_after_s") for kind, program in world.programs.items()}
+        silent_after = {
+            kind: _number(program.get("silent_after_s")) or SILENT_AFTER_S
+            for kind, program in world.programs.items()
+        }
         skews = {ip: _number(seen.row[3].get("skew_s")) for ip, seen in machines.items()}
         online = {ip: seen.row[1] for ip, seen in machines.items()}
         seen: dict[str, Seen] = {}
@@ -76,9 +79,8 @@ class Observer:
             info, pid, lastupdate, startcount, wanted, state, since, exit_, usage = record
             skew_s = skews.get(process.ip)
             age_s = self._processes.age_s(process.key, _number(lastupdate), now, group_now, skew_s)
-            limit_s = (
-                _number(process.fields.get("silent_after_s") or silent_after.get(process.type))
-                or SILENT_AFTER_S
+            limit_s = _number(process.fields.get("silent_after_s")) or silent_after.get(
+                process.type, SILENT_AFTER_S
             )
             stale = self._processes.is_stale(process.key, now, limit_s)
             verdict = judge(Judged(state, wanted, exit_, stale, online.get(process.ip)))
@@ -107,6 +109,8 @@ def _json(text: str | None) -> dict[str, Any]:
 
 def _number(value: object) -> float | None:
     """Of a text or a JSON value that anybody may have written; what is not finite is none."""
+    if value is None:  # the usual case where nothing stands
+        return None
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
