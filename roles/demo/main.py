@@ -34,13 +34,15 @@ from roles.demo import folder as places
 from roles.demo.group import Group
 
 BANNER = """
-Three commands to begin with (Tab completes, `help` lists all, `exit` ends the demo and everything in it):
+Three commands to begin with. Tab completes, `help` lists all, `exit` {end}.
 
-  start all                 starts every process of the group; asks first, as it is more than one machine
-  list {ip}            what runs there: pid, uptime, cpu, memory, players
-  watch                     the group as it changes, until Ctrl-C
+  start all         every process of the group; asks first: several machines
+  list {ip}    what runs there: pid, uptime, cpu, memory, players
+  watch             the group as it changes, until Ctrl-C
 
-Then hurt it from another terminal, and watch:  echo crash | nc {place}   or  hang  instead of crash.
+Then hurt it from another terminal and watch; try `hang` instead of `crash` too:
+
+  echo crash | nc {place}
 """
 SHELL_ENDS_S = 3.0
 
@@ -77,7 +79,7 @@ def play(machines: int, commands: list[str], as_json: bool, keep: bool) -> int:
         group.start()
         kept = keep
         if sys.stdin.isatty() and not commands:
-            print(BANNER.format(place=group.place_of("game1"), ip=group.ips[0]), file=sys.stderr)
+            print(banner(group, keep), file=sys.stderr)
         return run_shell(lambda: group.shell(commands, as_json))
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -145,13 +147,19 @@ def terminal_as_it_was() -> Iterator[None]:
                 termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
+def banner(group: Group, keep: bool) -> str:
+    end = "leaves it running" if keep else "ends it all"
+    return BANNER.format(end=end, ip=group.ips[0], place=group.place_of("game1"))
+
+
 def how_to_go_on(folder: Path, group: Group) -> str:
-    settings_path = shlex.quote(str(group.settings))
+    variable = f"AGENT_CONFIG={shlex.quote(str(group.settings))}"
     return (
         f"it goes on in {folder}\n"
-        f"  come back:   {own('admin', str(group.entrance), '--config')} {settings_path}\n"
-        f"  other roles: export AGENT_CONFIG={settings_path}   then e.g. {own('world', 'export')}\n"
-        f"  stop it:     {own('demo', '--stop', str(folder))}"
+        f"  settings:   export {variable}\n"
+        f"  come back:  {own('admin', str(group.entrance))}\n"
+        f"  its world:  {own('world', 'export')}\n"
+        f"  stop it:    {own('demo', '--stop', str(folder))}"
     )
 
 
