@@ -24,7 +24,8 @@ from gevent.ssl import SSLSocket
 
 from agent import messages, names, wire
 from agent.dispatch import Table
-from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, WireError
+from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, StoreRefused, WireError
+from agent.throttle import Throttle
 
 log = logging.getLogger("agent.link")
 
@@ -36,6 +37,7 @@ QUEUE_BYTES = 32 * 1024 * 1024
 HEARTBEAT_S = 5.0
 SILENCE_S = 15.0
 MAX_HANDLERS = 512  # requests of one speaker under way at once; a router's link has many speakers
+COMPLAINTS, COMPLAINTS_S = 20, 60.0  # in our log, about one speaker
 FLUSH_S = 2.0
 DEFAULT_WAIT_S = 60.0  # for a request that does not say how long its asker waits
 
@@ -109,6 +111,7 @@ class Link:
         self._drained = Event()
         self._drained.set()
         self._calls: dict[int, _Call] = {}
+        self._complaints = Throttle(COMPLAINTS, COMPLAINTS_S)
         self._handlers: Counter[bytes] = Counter()  # by `src`
         self._greenlets: list[gevent.Greenlet] = []
 
@@ -282,18 +285,23 @@ class Link:
             self._receive_answer(frame)
 
     def _refuse_misled(self, frame: wire.Frame) -> None:
-        log.info("link to %s: a frame of %r for %r was dropped", self, frame.src, frame.dst)
+        self._complain(frame, f"a frame of {frame.src!r} for {frame.dst!r} was dropped")
         if frame.kind == wire.REQUEST:
             here = self.local.decode()
             text = f"{frame.dst.decode(errors='replace')} is not at {here}: nothing was done"
             self._answer(frame, wire.ERROR, messages.Error("unknown_target", text))
 
+    def _complain(self, frame: wire.Frame, what: str) -> None:
+        """Into the log, but a peer that goes on like that shall not fill it."""
+        now, speaker = time.monotonic(), frame.src.decode(errors="replace")
+        if not self._complaints.wait_s(speaker, now):
+            self._complaints.failed(speaker, now)
+            log.warning("link to %s: %s", self, what)
+
     def _receive_answer(self, frame: wire.Frame) -> None:
         call = self._calls.get(frame.seq)
         if call is None or (frame.src and frame.src != (call.dst or self.peer.name.encode())):
-            log.info(
-                "link to %s: a late or foreign reply (seq %d from %r) was dropped", self, frame.seq, frame.src
-            )
+            self._complain(frame, f"a late or foreign reply (seq {frame.seq} from {frame.src!r}) was dropped")
             return
         try:
             message, _left_s = messages.decode(frame.body)
@@ -314,9 +322,12 @@ class Link:
         peer = self._peer_of(frame)
         try:
             message, _left_s = messages.decode(frame.body)
-            self.table.find(message, peer.role)(self.state, peer, message)
+            handler = self.table.find(message, peer.role)
+            if type(message) in messages.REPLY_OF:  # its handler may wait, and here the reader would
+                raise Refused("bad_request", f"{messages.NAME_OF[type(message)]} came as a notice")
+            handler(self.state, peer, message)
         except AgentError as error:
-            log.warning("notice from %s: %s", self, error)
+            self._complain(frame, f"a notice was dropped: {error}")
         except Exception:
             log.exception("notice from %s: a bug", self)
 
@@ -348,13 +359,18 @@ class Link:
             peer.deadline = time.monotonic() + (
                 DEFAULT_WAIT_S if left_s is None else min(left_s, 24 * 3600.0)
             )
-            reply = self.table.find(message, peer.role)(self.state, peer, message)
+            handler = self.table.find(message, peer.role)
+            if type(message) not in messages.REPLY_OF:
+                raise Refused(
+                    "bad_request", f"{messages.NAME_OF[type(message)]} is a notice and has no reply"
+                )
+            reply = handler(self.state, peer, message)
             if type(reply) is not messages.REPLY_OF.get(type(message)):
                 raise TypeError(f"the handler of {type(message).__name__} returned {type(reply).__name__}")
             return reply
         except Refused:
             raise
-        except StoreDown as error:
+        except (StoreDown, StoreRefused) as error:
             raise Refused("unavailable", str(error)) from None
         except AgentError as error:
             raise Refused("bad_request", str(error)) from None

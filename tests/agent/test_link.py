@@ -336,3 +336,25 @@ def test_one_machine_that_floods_takes_no_turn_from_another(monkeypatch, routed)
         wire.pack(wire.REQUEST, 9, b"10.0.0.1", b"10.0.0.9", messages.encode(messages.ReadAudit()))
     )
     assert (hear(router).kind, len(link._handlers)) == (wire.REPLY, 1)
+
+
+def test_a_request_that_comes_as_a_notice_does_not_hold_up_the_reader(routed, caplog):
+    """Its handler may wait, and a notice is handled in the reader: one speaker would stop all others."""
+    handled = []
+    table = Table(SHARED)
+    table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: handled.append("") or gevent.sleep(60))
+    table.on(messages.ReadAudit, ask=("daemon",))(lambda *_: messages.AuditLines([]))
+    _, router = routed(table)
+    order = wire.pack(wire.NOTICE, 0, b"10.0.0.1", b"10.0.0.8", messages.encode(messages.ReadPresence()))
+    ask = wire.pack(wire.REQUEST, 3, b"10.0.0.1", b"10.0.0.9", messages.encode(messages.ReadAudit()))
+    router.sendall(order * 1000 + ask)
+    assert hear(router).kind == wire.REPLY and not handled
+    assert caplog.text.count("presence.read came as a notice") == link_module.COMPLAINTS
+
+
+def test_a_notice_that_comes_as_a_request_is_refused_and_no_bug_of_ours(routed, caplog):
+    link, router = routed(Table(SHARED))
+    bye = messages.encode(messages.Goodbye("x", "replaced"))
+    router.sendall(wire.pack(wire.REQUEST, 3, b"10.0.0.1", b"", bye))
+    assert messages.decode(hear(router).body)[0].code == "bad_request"
+    assert link.farewell is None and "bug" not in caplog.text
