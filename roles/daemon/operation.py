@@ -93,6 +93,7 @@ def _tier_by_tier(
 ) -> list[Outcome]:
     """The next tier begins when every target of the one before has its outcome, a bad one too: one game that does not
     come up keeps no other gate shut. A stop goes from the last tier to the first."""
+    state.refresh_configuration()  # a tier that was imported a moment ago counts already
     programs = state.configuration.world.programs  # all of them, whatever machine they are for
     tiers: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for process in processes:

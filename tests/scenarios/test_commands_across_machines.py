@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import gevent
+import psutil
 import pytest
 
 from agent import messages
@@ -187,3 +188,33 @@ def test_kill_by_pid_reaches_the_other_machine_and_that_process_only(group: Grou
     assert {key for key, pid in pids.items() if not alive(pid)} == {victim}
     listed = group.admin_command(MINE, f"list {pids[f'大区1.{SECOND}.game1']}")
     assert listed.returncode == 0 and f"大区1.{SECOND}.game1" in listed.stdout
+
+
+def test_tiers_are_started_one_after_the_other_and_stopped_the_other_way_round(
+    group: Group, admin: Admin
+) -> None:
+    """Over machines too: first what the gates need, last the gates."""
+    first, last = f"大区3.{THIRD}.group1", f"大区3.{SECOND}.gate1"
+    old = json.loads((group.folder / "world.json").read_text())
+    tiers = {
+        "groupserver": program("steady", ready={"spawn": 1}, tier=-1),
+        "gateserver": program("deaf", "1", ready={"spawn": 0.5}, tier=7),
+    }
+    places = {
+        SECOND: [{"type": "gateserver", "name": "gate1"}],
+        THIRD: [{"type": "groupserver", "name": "group1"}],
+    }
+    group.configure(
+        {**old, "programs": {**old["programs"], **tiers}, "world": {**old["world"], "大区3": places}}
+    )
+
+    started = admin.operate("start", "*", region="大区3")
+
+    assert {outcome.result for outcome in started.values()} == {"ok"}, started
+    born = {key: psutil.Process(outcome.pid).create_time() for key, outcome in started.items()}
+    assert born[last] - born[first] > 0.9
+    stopped = admin.operate("stop", "*", region="大区3")
+    assert {outcome.result for outcome in stopped.values()} == {"ok"}, stopped
+    until(lambda: {group.record(key)["state"] for key in (first, last)} == {"STOPPED"})
+    assert float(group.record(first)["since"]) >= float(group.record(last)["since"])
+    group.configure(old)
