@@ -55,17 +55,29 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+class Held(Exception):
+    """Somebody else has the lock; `str()` is his pid, or "unknown"."""
+
+
 def lock_folder(path: Path, what: str) -> int:
-    """Hold `path`/lock for as long as this process lives; returns the file descriptor. Raises ConfigError."""
+    """`hold` it for a role. Raises ConfigError."""
+    try:
+        return hold(path)
+    except Held as holder:
+        raise ConfigError(
+            f"another {what} (pid {holder}) uses {path}: stop it first, or give this one its own --state DIR"
+        ) from None
+
+
+def hold(path: Path) -> int:
+    """Lock `path`/lock until the file descriptor that is returned is closed, a child's copy of it too. Raises Held."""
     handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise ConfigError(
-            f"another {what} (pid {holder}) uses {path}: stop it first, or give this one its own --state DIR"
-        ) from None
+        raise Held(holder) from None
     os.truncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

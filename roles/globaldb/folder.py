@@ -7,7 +7,6 @@ DIR/valkey-server-<hash>     the server (see server.py)
 DIR/lock                     locked for as long as the server lives; says its pid
 """
 
-import fcntl
 import os
 import secrets
 import sys
@@ -33,16 +32,10 @@ def prepare(wanted: Path) -> Path:
 
 def lock(data: Path) -> int:
     """Held until the file descriptor, which the server inherits, is closed by its end."""
-    handle = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
+        return disk.hold(data)
+    except disk.Held as holder:
         raise AgentError(f"the data folder {data} is in use by another globaldb (pid {holder})") from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
 
 
 def password(data: Path, *, required: bool) -> str | None:
