@@ -45,26 +45,23 @@ def _word_problem(word: object, forbidden: frozenset[str], most: int) -> str:
     return ""
 
 
+def _target_problem(word: str, reserved: frozenset[str]) -> str:
+    """Of a word that stands in the commands of operators, beside words of theirs and pids."""
+    if problem := _word_problem(word, FORBIDDEN, MAX_NAME_CHARS):
+        return problem
+    if word in reserved:
+        return "is a word of the commands"
+    return "is all digits, which would read as a pid" if word.isdigit() else ""
+
+
 @lru_cache(maxsize=65536)
 def region_problem(region: str) -> str:
-    if problem := _word_problem(region, FORBIDDEN, MAX_NAME_CHARS):
-        return problem
-    if region in RESERVED_REGIONS:
-        return "is a word of the commands"
-    if region.isdigit():
-        return "is all digits, which would read as a pid"
-    return ""
+    return _target_problem(region, RESERVED_REGIONS)
 
 
 @lru_cache(maxsize=65536)
 def name_problem(name: str) -> str:
-    if problem := _word_problem(name, FORBIDDEN, MAX_NAME_CHARS):
-        return problem
-    if name in RESERVED_NAMES:
-        return "is a word of the commands"
-    if name.isdigit():
-        return "is all digits, which would read as a pid"
-    return ""
+    return _target_problem(name, RESERVED_NAMES)
 
 
 def type_problem(type_: str) -> str:
