@@ -19,7 +19,7 @@ LAYERS = {
     "errors": "errors",
     "pure": (
         "__init__ address backoff check difference document grant lifecycle line messages names outcome problem"
-        " process program proof reader selection table template throttle url verdict wire world"
+        " process program proof reader selection table template throttle trouble url verdict wire world"
     ),
     "machine": "build certificate credential disk frozen key licence logs settings user",
     "store": "pool store",
@@ -54,6 +54,7 @@ HIDDEN = {
 STARTERS = {
     "roles.daemon.spawner": "the one place that starts the group's processes",
     "agent.build": "git, in a checkout",
+    "agent.certificate": "a short child takes away what cryptography costs",
     "roles.globaldb.main": "becomes Valkey: the pid stays",
     "roles.globaldb.announcer": "says that Valkey serves, beside the process that became it",
     "roles.demo": "plays the user: it starts roles as he would",
@@ -65,6 +66,7 @@ STARTING_CALLS = ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "p
 SIGNALLERS = {
     "roles.daemon.identity": "the only way a signal leaves a daemon: through a pidfd, after a look at who it is",
     "roles.daemon.watch": "reaps the daemon's own children, each by its pid",
+    "agent.certificate": "its own child, at the start",
     "roles.globaldb.announcer": "its own child and parent",
     "roles.demo": "ends what it started",
 }

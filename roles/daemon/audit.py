@@ -15,6 +15,7 @@ from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.line import one_line
 from agent.outcome import Outcome
+from agent.trouble import Trouble
 
 log = logging.getLogger("agent.audit")
 
@@ -57,7 +58,7 @@ class Audit:
 
     def write(self) -> None:
         """For ever: lines into globaldb, oldest first. One whose reply was lost may stand there twice."""
-        trouble = ""
+        trouble = Trouble()
         while True:
             self._wake.wait()
             self._wake.clear()
@@ -67,12 +68,11 @@ class Audit:
                 try:
                     self._globaldb.append_audit(line)
                 except (StoreDown, StoreRefused) as error:
-                    if str(error) != trouble:
+                    if trouble.is_news(error):
                         log.warning("audit: lines wait: %s", error)
-                    trouble = str(error)
                     gevent.sleep(RETRY_S)
                     continue
-                trouble = ""
+                trouble.is_over()
                 # else too many waited meanwhile, and it was dropped as the oldest
                 if self._lines and self._lines[0] is line:
                     self._lines.popleft()

@@ -7,6 +7,7 @@ from agent.errors import ConfigError, StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.process import Process
 from agent.program import LaunchSpec, launch_spec
+from agent.trouble import Trouble
 from agent.world import World
 
 log = logging.getLogger("agent.configuration")
@@ -21,20 +22,18 @@ class Configuration:
         self._globaldb = globaldb
         self._ip = ip
         self.world = World()
-        self._trouble = ""
+        self._trouble = Trouble()
 
     def refresh(self) -> bool:
         """Read what concerns this machine; False while globaldb is away: then what was known goes on to hold."""
         try:
             world = self._globaldb.read_machine(self._ip)
         except (StoreDown, StoreRefused) as error:
-            if str(error) != self._trouble:
+            if self._trouble.is_news(error):
                 log.warning("%s; going on with the %d known processes, trying on", error, len(self.processes))
-            self._trouble = str(error)
             return False
-        if self._trouble:
+        if self._trouble.is_over():
             log.info("globaldb is back")
-        self._trouble = ""
         if world is not self.world or not self.known:
             for problem in world.problems:
                 log.error("configuration: %s", problem)
@@ -46,7 +45,7 @@ class Configuration:
 
     @property
     def trouble(self) -> str:
-        return self._trouble
+        return self._trouble.text
 
     def launch_of(self, key: str) -> Callable[[], tuple[Process, LaunchSpec]]:
         """What a keeper asks before each start. Raises ConfigError, and StoreDown as long as nothing is known."""
@@ -54,7 +53,7 @@ class Configuration:
         def newest() -> tuple[Process, LaunchSpec]:
             process = self.processes.get(key)
             if process is None and not self.known:
-                raise StoreDown(f"what is configured on {self._ip} is not known yet: {self._trouble}")
+                raise StoreDown(f"what is configured on {self._ip} is not known yet: {self.trouble}")
             if process is None:
                 raise ConfigError(f"process {key} is no longer configured on {self._ip}")
             return process, launch_spec(process, self.world.programs)

@@ -15,6 +15,7 @@ from gevent.event import Event
 from agent import __version__
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
+from agent.trouble import Trouble
 from roles.daemon import machine
 from roles.daemon.clock import GroupClock
 from roles.daemon.keeper import Keeper
@@ -42,7 +43,7 @@ class Recorder:
         self._indexed: set[str] = set()
         self._wake = Event()
         self._machine_due = 0.0
-        self._trouble = ""
+        self._trouble = Trouble()
 
     def changed(self, keeper: Keeper) -> None:
         """To be recorded soon; never blocks."""
@@ -65,13 +66,11 @@ class Recorder:
                 self._record_heartbeats()
                 self._record_machine()
             except (StoreDown, StoreRefused) as error:
-                if str(error) != self._trouble:
+                if self._trouble.is_news(error):
                     log.warning("records wait: %s", error)
-                self._trouble = str(error)
                 gevent.sleep(RETRY_S)
                 continue
-            if self._trouble:
-                self._trouble = ""
+            if self._trouble.is_over():
                 log.info("records: globaldb is back, all are brought up to date")
                 for keeper in self._keepers():
                     self.changed(keeper)

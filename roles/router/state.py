@@ -15,6 +15,7 @@ from agent.errors import Refused, StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.handshake import Identity, Verifier
 from agent.throttle import Throttle
+from agent.trouble import Trouble
 from roles.router.relay import RelayLink
 from roles.router.verifier import Verifiers
 
@@ -40,8 +41,8 @@ class RouterState:
         self._check_address = check_address
         self._ips: frozenset[str] = frozenset()
         self._read_at = 0.0
-        self._trouble = ""
-        self._unsaved = ""
+        self._trouble = Trouble()
+        self._unsaved = Trouble()
         self._rivals: dict[str, Rival] = {}
         self._throttle = Throttle(TRIES, TRIES_S)
         self._joined: set[str] = set()
@@ -83,9 +84,8 @@ class RouterState:
         try:
             self._verifiers.save()
         except OSError as error:
-            if str(error) != self._unsaved:
+            if self._unsaved.is_news(error):
                 log.warning("verifiers of machines are not kept: %s", error)
-            self._unsaved = str(error)
 
     def _forget_rivals(self) -> None:
         for ip in [ip for ip, rival in self._rivals.items() if time.monotonic() - rival.seen >= RIVAL_S]:
@@ -96,13 +96,11 @@ class RouterState:
         try:
             self.read_world()
         except (StoreDown, StoreRefused) as error:
-            if str(error) != self._trouble:
+            if self._trouble.is_news(error):
                 log.warning("%s; going on with %d known machines, trying on", error, len(self._ips))
-            self._trouble = str(error)
             return False
-        if self._trouble:
+        if self._trouble.is_over():
             log.info("globaldb is back: %d machines", len(self._ips))
-        self._trouble = ""
         return True
 
     def _configured(self, ip: str) -> bool:
