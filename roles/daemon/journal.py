@@ -79,7 +79,7 @@ class Entry:
     @property
     def pid(self) -> int:
         """Of the main process; 0 while there is none."""
-        return self.main.pid if self.main else 0
+        return self.identity.pid if self.identity and not self.ended else 0
 
 
 def terms_of(spec: LaunchSpec) -> dict[str, Any]:

@@ -8,9 +8,12 @@ import os
 import socket
 from dataclasses import dataclass
 
+import gevent
+
+from agent.process import ANY_HOST
 from roles.daemon import identity as proc
 
-ANY = "0.0.0.0"
+CONNECT_TIMEOUT_S = 1.0
 TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
 
 
@@ -31,7 +34,7 @@ class Holder:
 def is_free(host: str, port: int, protocol: str) -> bool:
     """Whether a server could bind it now. True where we cannot know (a privileged port, an odd address)."""
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
-    for address in dict.fromkeys((host or ANY, ANY)):
+    for address in dict.fromkeys((host or ANY_HOST, ANY_HOST)):
         with socket.socket(socket.AF_INET, kind) as probe:
             if protocol == "tcp":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,6 +52,18 @@ def is_free(host: str, port: int, protocol: str) -> bool:
 def is_bound(port: int, protocol: str) -> bool:
     """Whether some socket of this host waits on the port (TCP: listens), from the kernel's own tables."""
     return bool(_inodes(port, protocol, listening=True))
+
+
+def takes_connection(host: str, port: int) -> bool:
+    """Whether a TCP server answers there in time, the look-up of a name included. Blocks its greenlet."""
+    address = "127.0.0.1" if host in ("", ANY_HOST) else host
+    with gevent.Timeout(CONNECT_TIMEOUT_S, False):
+        try:
+            socket.create_connection((address, port)).close()
+        except OSError:
+            return False
+        return True
+    return False
 
 
 def holder(port: int, protocol: str) -> Holder:

@@ -14,13 +14,10 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent import socket
 
-from agent.process import ANY_HOST
+from roles.daemon import ports
 from roles.daemon.identity import TICKS_PER_S, ProcStat
 from roles.daemon.keeper import Keeper
-
-PROBE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -126,7 +123,7 @@ class Reports:
         return {"cpu": round(max(0.0, cpu), 1), "rss": stat.rss_bytes, "threads": stat.threads}
 
     def _probe(self, keepers: list[Keeper]) -> dict[str, bool]:
-        """Does the port take a connection? All at once, each PROBE_S at most."""
+        """Does the port take a connection? All at once, each a second at most."""
         probes = {keeper.key: gevent.spawn(_answers, keeper) for keeper in keepers}
         gevent.joinall(list(probes.values()))
         return {key: bool(probe.value) for key, probe in probes.items()}
@@ -138,12 +135,4 @@ def _stat(keeper: Keeper) -> ProcStat | None:
 
 def _answers(keeper: Keeper) -> bool:
     assert keeper.spec.probe is not None
-    host = keeper.entry.host
-    try:
-        with gevent.Timeout(PROBE_S):
-            socket.create_connection(
-                ("127.0.0.1" if host in ("", ANY_HOST) else host, keeper.spec.probe["port"])
-            ).close()
-        return True
-    except (OSError, gevent.Timeout):
-        return False
+    return ports.takes_connection(keeper.entry.host, keeper.spec.probe["port"])

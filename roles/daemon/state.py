@@ -10,7 +10,7 @@ import gevent
 from agent import names
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
-from agent.lifecycle import ALIVE, DOWN
+from agent.lifecycle import ALIVE, DOWN, UP
 from agent.link import Link
 from agent.outcome import Outcome
 from agent.process import Process
@@ -126,9 +126,7 @@ class DaemonState:
         except (StoreDown, StoreRefused) as error:
             log.warning("wishes of %d new processes cannot be read: %s", len(keys), error)
             return {}
-        return {
-            key: row[0] if row[0] in ("up", "down") else None for key, row in zip(keys, rows, strict=True)
-        }
+        return {key: row[0] if row[0] in (UP, DOWN) else None for key, row in zip(keys, rows, strict=True)}
 
     # ---- the group -------------------------------------------------------------------------------------------------
 

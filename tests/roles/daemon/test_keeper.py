@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import ConfigError
 from roles.daemon import identity as proc
-from roles.daemon import readiness, watch
+from roles.daemon import ports, watch
 from roles.daemon.identity import Identity
 from roles.daemon.startcount import StartCount
 from tests.roles.daemon.conftest import children, end_marked, program, session
@@ -427,7 +427,7 @@ def test_ready_is_when_the_port_answers(daemon, protocol, host):
 
 def test_a_probe_ends_with_its_process(daemon, monkeypatch):
     probes = []
-    monkeypatch.setattr(readiness, "_tcp_answers", lambda host, port: probes.append(port))
+    monkeypatch.setattr(ports, "takes_connection", lambda host, port: probes.append(port))
     keeper = daemon.keeper(program("crashy", 0.1, 3), ready={"port": free_port()})
     assert keeper.start(10).result == "failed"
     count = len(probes)
