@@ -20,7 +20,7 @@ def own_certificate(folder: Path) -> Path:
     path = folder / "certificate.pem"
     try:
         if not path.exists():
-            write_private(path, _make())
+            _write_from_a_child(path)
         fingerprinted(path)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
     except ssl.SSLError as error:
@@ -30,6 +30,21 @@ def own_certificate(folder: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"certificate {path}: {error.strerror}") from None
     return path
+
+
+def _write_from_a_child(path: Path) -> None:
+    """A child takes the 12 MB that making it costs away with it; a daemon would hold them for months."""
+    child = os.fork()
+    if not child:
+        try:
+            write_private(path, _make())
+        except OSError:
+            pass  # the parent meets the same and can say it
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    if not path.exists():
+        write_private(path, _make())
 
 
 def _damaged(path: Path, how: str) -> ConfigError:
@@ -45,7 +60,7 @@ def fingerprinted(path: Path) -> bytes:
 
 
 def _make() -> bytes:
-    # Imported here: it costs 100 ms and 10 MB, and is needed once in the life of a machine.
+    # Imported here: it costs 100 ms and 12 MB, and is needed once in the life of a machine.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,5 +1,7 @@
 import ssl
 import stat
+import subprocess
+import sys
 
 import pytest
 from cryptography import x509
@@ -19,6 +21,17 @@ def test_it_is_made_once_and_nobody_else_can_read_it(folder):
     first = path.read_bytes()
     assert own_certificate(folder) == path and path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_making_it_costs_is_gone_afterwards(tmp_path):
+    code = (
+        "import pathlib, sys; from agent.certificate import own_certificate;"
+        "print(own_certificate(pathlib.Path(sys.argv[1])).stat().st_size > 0, 'cryptography' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_every_server_has_its_own(tmp_path_factory):
