@@ -1,6 +1,7 @@
 """What stands in globaldb may have been written by anybody: it makes a row, never an exception."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -75,3 +76,17 @@ def test_what_the_application_says_of_itself_wins_over_what_we_measure(standing,
     configured = World.from_document(world(ten=["game1"]))
     seen = observer.processes(list(configured.processes()), configured, observer.machines([IP]))
     assert seen[key("game1")].row[-1] == {"cpu": 1, "rss": 5, **json.loads(info)}
+
+
+@pytest.mark.parametrize("lastupdate", ["nan", "inf", "-inf", "1e999", "x"])
+def test_a_time_that_is_none_is_no_sign_of_life(standing, monkeypatch, lastupdate):
+    """NaN differs from itself: taken for a number, it would look like a change at every look."""
+    standing.record(key("game1"), state="RUNNING", lastupdate=lastupdate)
+    observer = Observer(standing.globaldb, standing.state.clock, standing.state.presence)
+    configured = World.from_document(world(ten=["game1"]))
+    now = time.monotonic()
+    for passed_s, verdict in ((0, "RUNNING"), (10, "RUNNING"), (100, "SILENT")):
+        monkeypatch.setattr("roles.daemon.observer.time.monotonic", lambda at=now + passed_s: at)
+        seen = observer.processes(list(configured.processes()), configured, observer.machines([IP]))
+        assert seen[key("game1")].row[1] == verdict
+    monkeypatch.undo()
