@@ -125,7 +125,8 @@ def test_somebody_in_between_who_hides_the_refusal_fails_too():
     stream = handshake.Stream(b)
     asked, _ = messages.decode(stream.receive().body)
     server = scramp.ScramMechanism(handshake.MECHANISM).make_server(
-        lambda _user: Verifier(b"s" * 16, b"k" * 32, b"k" * 32, 4096), (proof.BINDING, handshake.binding(CERTIFICATE))
+        lambda _user: Verifier(b"s" * 16, b"k" * 32, b"k" * 32, 4096),
+        (proof.BINDING, handshake.binding(CERTIFICATE)),
     )
     server.set_client_first(asked.client_first)
     stream.send(wire.REPLY, messages.Challenge(server.get_server_first()))
