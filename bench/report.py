@@ -1,0 +1,126 @@
+"""The table as docs/performance.md: what was measured, on what, and the command that repeats it."""
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from agent.build import git_commit
+from bench import group, peer
+from bench.figure import HEADINGS, Figure
+from tests.globaldb_servers import valkey_binary
+
+PAGE = group.ROOT / "docs" / "performance.md"
+
+INTRODUCTION = """\
+# Performance
+
+Every figure stands beside a peer or beside what the machine can do at all, measured in the same run, in turn
+(A B A B …).
+The ratio is the median of the single runs' ratios: absolute numbers depend on the machine and on what else it does,
+ratios much less. *Reach* must hold; *aim* is what we work towards.
+"""
+
+# What a reader must know to judge a row.
+ABOUT = {
+    "relay": "20 links, each sends frames of about 256 bytes to random ones of the other 19, as fast as they are taken."
+    " Counted is the CPU time of the relaying process only. `relay` is the router's relay on plain sockets, `router`"
+    " the real router with TLS and 20 daemons that have logged in with their keys. nats-server has the same payloads"
+    " and the same pattern, one subject per client, and one processor (GOMAXPROCS=1).",
+    "start": "An admin on one machine starts the processes of another: admin → daemon → router → daemon. The clock"
+    " stops when the last of their records in globaldb says RUNNING and its `startcount` has been raised. The floor"
+    " only calls posix_spawn: no session, log file, identity, journal, record.",
+    "roundtrip": "One command after the other in one session, over three programs and back: over TLS, with the rights"
+    " and the configuration read from globaldb at both daemons, and the audit written. The floor passes as many bytes"
+    " through three gevent programs on plain sockets, and does nothing else.",
+    "idle": "All three supervisors at the same time, over 40 s. A page shared with other processes counts in full.",
+    "oneshot": "The whole command as cron would run it, from the second run on: unpacked binary, TLS, login, picture.",
+    "login": "One real daemon; the records of all machines are written by the bench, each once in 5 s as the group's"
+    " own daemons do. The clock runs from the end of the login to the decoded picture. The floor reads the same fields"
+    " of the same records and nothing more. A tick's cost is CPU time of the daemon, against CPU time of the floor.",
+}
+
+
+def machine() -> list[str]:
+    """What the figures were measured on, one line each."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ", ".join(f"{name} {version(name)}" for name in ("gevent", "redis", "hiredis", "ujson"))
+    return [
+        f"- {datetime.date.today()}, commit {git_commit()}"
+        + (
+            "; roles from source" if group.from_source else "; roles from `dist/agent`, the relay from source"
+        ),
+        f"- {os.cpu_count()} × {model}, {memory_gb:.0f} GB, Linux {platform.release()}",
+        f"- Python {platform.python_version()}, {packages}",
+        f"- {', '.join(peers())}",
+    ]
+
+
+def peers() -> list[str]:
+    nats, supervisor, pm2 = peer.nats_server(), peer.supervisor(), peer.pm2()
+    return [
+        f"Valkey {valkey_version()}",
+        f"nats-server {peer.version([str(nats), '--version'])}" if nats else "no nats-server",
+        f"Supervisor {peer.version([str(supervisor / 'supervisord'), '--version'])}" if supervisor else "no Supervisor",
+        f"pm2 {peer.version([str(pm2), '--version'])}" if pm2 else "no pm2",
+    ]  # fmt: skip
+
+
+def valkey_version() -> str:
+    done = subprocess.run([valkey_binary(), "--version"], capture_output=True, text=True, check=False)
+    return next((word[2:] for word in done.stdout.split() if word.startswith("v=")), "?")
+
+
+def table(figures: Sequence[Figure]) -> str:
+    rows = [HEADINGS, ["---"] * len(HEADINGS), *(figure.cells() for figure in figures)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def page(measured: Mapping[str, Sequence[Figure]]) -> str:
+    figures = [figure for row in measured.values() for figure in row]
+    about = [f"- **{row}** — {text}" for row, text in ABOUT.items()]
+    notes = [f"- {figure.what}: {figure.note}" for figure in figures if figure.note]
+    parts = [
+        INTRODUCTION,
+        table(figures),
+        "## The rows",
+        "\n".join(about + notes),
+        "## What misses its aim, and why",
+        WHY,
+        "## Measured on",
+        "\n".join(machine()),
+        "## Again",
+        "    ./build.sh bench              # everything, some 8 minutes\n"
+        "    ./build.sh bench relay start  # some rows; without writing this page\n",
+        "Peers are installed outside the checkout, into ~/.cache/agent-bench (AGENT_BENCH_DIR).",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def write(measured: Mapping[str, Sequence[Figure]]) -> None:
+    PAGE.write_text(page(measured), encoding="utf-8")
+    print(f"bench: wrote {PAGE.relative_to(group.ROOT)}", file=sys.stderr)
+
+
+WHY = """\
+- **relay without TLS.** Cutting a frame off the stream, looking its addresses up and copying it to its target's queue
+  costs CPython 0.35 to 0.5 µs, and that is most of what a frame costs at all: the kernel's share is a tenth. With TLS
+  in the way of both, OpenSSL makes up for it.
+- **command round trip.** What is compared is not the same work: a command crosses TLS three times each way, is decoded
+  and dispatched by two daemons, and each of them reads the user's rights and the configuration anew from globaldb,
+  so that a right taken away acts at once. That is some 2 ms of CPU time in all, spread over five programs; the bare
+  path has a tenth of a millisecond. What links and relay alone cost is about a third of it.
+- **start of 200 processes.** The floor is two thirds of what a start needs. The rest is what makes a start a promise:
+  a journal line before and after, so that the next daemon knows the process whenever this one dies; its identity read
+  from /proc; a log line; its record and its count in globaldb.
+- **memory.** Imports: gevent with TLS 15 MB, redis-py 9 MB (it brings asyncio along), the interpreter 8 MB.
+"""
