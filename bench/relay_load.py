@@ -19,9 +19,7 @@ from agent import __version__, wire
 from agent.address import Address
 
 LINKS = 20
-PAYLOAD = (
-    b'["bench.notice",{"text":"' + b"x" * 195 + b'"}]'
-)  # 223 bytes: with both addresses, a frame of ~256
+PAYLOAD = b'["bench.notice",{"text":"' + b"x" * 198 + b'"}]'  # a frame of ~256 bytes with its addresses
 WINDOW = 4 * 1024 * 1024
 CHUNK = 64 * 1024
 QUIET_S = 0.3
