@@ -271,9 +271,8 @@ class Link:
         if frame.src and frame.src != mine.name.encode() and mine.role != "router":
             raise WireError(f"a frame in the name of {frame.src!r} came over the link of {self}")
         if frame.dst and frame.dst != self.local:
-            if (
-                mine.role == "router"
-            ):  # another machine's mistake or malice, which must not cost us the router
+            if mine.role == "router":
+                # another machine's mistake or malice, which must not cost us the router
                 self._refuse_misled(frame)
                 return
             raise WireError(f"a frame for {frame.dst!r} came to {self.local!r}, which relays nothing")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import gevent
 
+from agent.line import one_line
+from agent.names import MAX_KEY_BYTES
 from agent.process import ANY_HOST
 from roles.daemon import identity as proc
 
@@ -82,10 +84,13 @@ def holder(port: int, protocol: str) -> Holder:
                 continue
             if found:
                 stat = proc.read_stat(pid)
-                return Holder(
-                    pid, stat.name if stat else "?", proc.read_environ(pid).get("AGENT_PROCESS", "")
-                )
+                return Holder(pid, one_line(stat.name if stat else "?"), one_line(_mark(pid), MAX_KEY_BYTES))
     return Holder(0, "")
+
+
+def _mark(pid: int) -> str:
+    """A stranger's, who may have written anything into his environment."""
+    return proc.read_environ(pid).get("AGENT_PROCESS", "")
 
 
 def _inodes(port: int, protocol: str, *, listening: bool) -> set[str]:

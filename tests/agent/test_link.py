@@ -287,9 +287,10 @@ def routed():
 
 def hear(sock):
     decoder = wire.Decoder()
-    while not (frames := list(decoder.feed(sock.recv(65536)))):
-        pass
-    return frames[0]
+    while data := sock.recv(65536):
+        if frames := list(decoder.feed(data)):
+            return frames[0]
+    raise AssertionError("the link was closed")
 
 
 def test_a_frame_that_another_machine_sent_astray_does_not_cost_us_the_router(routed):
