@@ -34,6 +34,9 @@ from agent.url import Url
 
 MAX_UNANSWERED = 500
 CHUNK = MAX_UNANSWERED // 2  # the next one is under way while the replies of the last are read
+HUNG_S = (
+    2.0  # after a time-out all are told at once: a command asks several things, and each would wait in vain
+)
 CONNECTIONS = 4
 TCP_ESTABLISHED = 1  # linux/tcp_states.h
 NOTHING = bytes(4)  # FIONREAD's int
@@ -78,6 +81,8 @@ class Pool:
         self._timeout_s = timeout_s
         self._idle: list[redis.connection.Connection] = []
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._hung: StoreDown | None = None  # the last time-out
+        self._hung_until = 0.0  # monotonic
 
     def pack(self, commands: Sequence[Command]) -> Blob:
         try:
@@ -126,6 +131,8 @@ class Pool:
     @contextmanager
     def _connection(self) -> Iterator[redis.connection.Connection]:
         """A connection of one's own. It goes back to the others only if nothing but a refusal came up."""
+        if self._hung is not None and time.monotonic() < self._hung_until:
+            raise StoreDown(str(self._hung))
         if not self._slots.acquire(timeout=self._timeout_s):
             raise StoreDown(
                 f"globaldb {self.place}: all {CONNECTIONS} connections were busy for {self._timeout_s:g} s"
@@ -224,14 +231,18 @@ class Pool:
         return StoreRefused(f"globaldb {self.place}: it refused: {error}")
 
     def _down(self, error: Exception) -> StoreDown:
-        if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)):
+        timed_out = isinstance(error, (redis.exceptions.TimeoutError, TimeoutError))
+        if timed_out:
             what = f"no answer within {self._timeout_s:g} s"
         else:
             cause = error if isinstance(error, OSError) else error.__context__
             what = (isinstance(cause, OSError) and cause.strerror) or str(error).rstrip(".")
-        return StoreDown(
+        down = StoreDown(
             f"globaldb {self.place}: {what} (is it running? the URL comes from --globaldb or AGENT_GLOBALDB)"
         )
+        if timed_out:
+            self._hung, self._hung_until = down, time.monotonic() + HUNG_S
+        return down
 
 
 def _is_quiet(connection: redis.connection.Connection) -> bool:

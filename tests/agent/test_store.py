@@ -3,6 +3,7 @@ import ipaddress
 import itertools
 import socket
 import threading
+import time
 from contextlib import closing, suppress
 
 import gevent
@@ -11,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent import pool
 from agent.errors import AgentError, StoreDown, StoreRefused
 from agent.store import COMMON, Store
 from tests.globaldb_servers import PASSWORD, QUOTED, free_port, redis_binary, running, valkey_binary
@@ -169,7 +171,28 @@ def test_a_lost_reply_is_said_and_nothing_is_sent_again(proxy, valkey):
     assert store.hget("h", "n") == "1"
 
 
-def test_half_a_reply_never_answers_the_next_question(proxy, valkey):
+@pytest.fixture
+def asked_again_at_once(monkeypatch):
+    monkeypatch.setattr(pool, "HUNG_S", 0.0)
+
+
+def test_after_one_time_out_the_next_are_told_at_once_and_then_it_is_asked_again(proxy, monkeypatch):
+    monkeypatch.setattr(pool, "HUNG_S", 0.8)
+    store = Store(proxy.url, timeout_s=0.5)
+    store.ping()
+    proxy.spoil = "halve"
+    with pytest.raises(StoreDown):
+        store.ping()
+    began, asked = time.monotonic(), proxy.connections
+    for _ in range(5):
+        with pytest.raises(StoreDown, match=r"no answer within 0.5 s"):
+            store.ping()
+    assert time.monotonic() - began < 0.5 and proxy.connections == asked
+    proxy.spoil = ""
+    until(lambda: outcome(store.ping) is None, 5)
+
+
+def test_half_a_reply_never_answers_the_next_question(proxy, valkey, asked_again_at_once):
     with closing(Store(valkey.url)) as direct:
         direct.hset("h", "a", "x" * 1000)
         direct.hset("h", "b", "right")
@@ -229,7 +252,7 @@ class Late:
             peer.sendall(next(answers))
 
 
-def test_a_late_reply_never_answers_the_next_question():
+def test_a_late_reply_never_answers_the_next_question(asked_again_at_once):
     late = Late()
     store = Store(late.url, timeout_s=0.2)
     assert isinstance(outcome(lambda: store.hget("h", "a")), StoreDown)
@@ -353,7 +376,7 @@ def test_a_large_read_lets_others_run_in_between(valkey):
     assert next(turns) - before > 20
 
 
-def test_busy_connections_are_waited_for_and_then_said(proxy):
+def test_busy_connections_are_waited_for_and_then_said(proxy, asked_again_at_once):
     store = Store(proxy.url, timeout_s=0.4)
     proxy.spoil = "halve"
     jobs = [gevent.spawn(outcome, store.ping) for _ in range(12)]
