@@ -193,10 +193,9 @@ def test_a_restart_that_falls_into_the_gap_is_made_up_for_when_it_is_back(group:
     assert again != pid
 
 
+@pytest.mark.parametrize("group", ["valkey"], indirect=True)
 def test_one_that_hangs_delays_nobody_for_long(group: Group, admin: Admin) -> None:
     """Stopped with SIGSTOP it takes connections and never answers, whatever its make."""
-    if "redis" in group.folder.name:
-        return
     group.globaldb.freeze()
     try:
         began = time.monotonic()
