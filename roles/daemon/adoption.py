@@ -9,16 +9,20 @@
     nothing, or an older start     a session leader with our mark     adopted; the oldest if several
     another boot                   -                                  everything is gone
 
-Children inherit the marks but are no session leaders; one that called setsid is younger than its parent.
+Children inherit the marks but are no session leaders; one that called setsid is younger than its parent. Anybody may
+set a mark: it counts only with a token that we made (seal), or in a process of root or of our own user, who needs no
+such trick; so a state folder that is gone altogether costs nothing but the processes of other users.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from roles.daemon import identity as proc
 from roles.daemon.identity import Identity, ProcStat
 from roles.daemon.journal import Entry
+from roles.daemon.seal import Seal
 from roles.daemon.spawner import MARK_INCARNATION, MARK_KEY, MARK_OWNER, MARK_TOKEN
 
 log = logging.getLogger("agent.adoption")
@@ -35,10 +39,12 @@ class Found:
     leftovers: list[Identity] = field(default_factory=list)  # children of a main process that is gone
 
 
-def adopt(entries: Mapping[str, Entry], owner: str, ours: Callable[[str], bool]) -> dict[str, Found]:
+def adopt(
+    entries: Mapping[str, Entry], owner: str, seal: Seal, ours: Callable[[str], bool]
+) -> dict[str, Found]:
     """Every process that the journal knows or that runs with our mark. `ours` says which keys may be adopted
     unremembered; `owner` is Spawner.owner."""
-    walk = _Walk(owner)
+    walk = _Walk(owner, seal)
     found = {key: _of_entry(entry, walk) for key, entry in entries.items()}
     for key, leader in walk.leaders.items():
         if key not in found and ours(key):
@@ -84,7 +90,9 @@ def _unremembered(key: str, leader: Identity, marks: Mapping[str, str]) -> Found
 class _Walk:
     """One look at every process of this host."""
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, seal: Seal) -> None:
+        self._owner = owner
+        self._seal = seal
         self.leaders: dict[str, Identity] = {}  # by key, the oldest
         self.by_incarnation: dict[str, Identity] = {}
         self.marks: dict[int, dict[str, str]] = {}  # by pid, of leaders
@@ -95,11 +103,16 @@ class _Walk:
                 continue
             self._stats.setdefault(stat.session, []).append(stat)
             if stat.session == stat.pid:
-                self._leader(stat, owner)
+                self._leader(stat)
 
-    def _leader(self, stat: ProcStat, owner: str) -> None:
+    def _leader(self, stat: ProcStat) -> None:
         marks = proc.read_environ(stat.pid)
-        if marks.get(MARK_OWNER) != owner or MARK_KEY not in marks:
+        if marks.get(MARK_OWNER) != self._owner or MARK_KEY not in marks:
+            return
+        if not self._genuine(stat.pid, marks):
+            log.warning(
+                "pid %d has the marks of %.200r and no token of ours: not adopted", stat.pid, marks[MARK_KEY]
+            )
             return
         leader = Identity(proc.boot_id(), stat.pid, stat.start_ticks)
         self.marks[stat.pid] = marks
@@ -109,6 +122,13 @@ class _Walk:
         ):
             if name not in index or _age(leader) < _age(index[name]):
                 index[name] = leader
+
+    def _genuine(self, pid: int, marks: Mapping[str, str]) -> bool:
+        token, incarnation = marks.get(MARK_TOKEN, ""), marks.get(MARK_INCARNATION, "")
+        return self._seal.fits(token, marks[MARK_KEY], incarnation) or proc.read_uids(pid) <= {
+            0,
+            os.geteuid(),
+        }
 
     def members(self, leader: Identity, incarnation: str) -> list[Identity]:
         """What a leader that is gone left in its session; the mark tells it from a session that got the same number."""

@@ -217,7 +217,7 @@ class Gallery:
         regions = {region: dict(look.world.regions.get(region, {})) for region, _ip in places}
         yield self._frame(PictureChanged(at=at, reset=True, regions=regions))
         if "world" in view.parts:
-            rows = [[region, ip, [dict(p.fields) for p in there]] for (region, ip), there in places.items()]
+            rows = [[region, ip, [_shown(p) for p in there]] for (region, ip), there in places.items()]
             yield from self._frames(at, "world", rows)
         if "machines" in view.parts:
             ips = sorted({ip for _region, ip in places})
@@ -261,6 +261,11 @@ class Gallery:
 def _changed(at: float, part: str, rows: list[Any]) -> PictureChanged:
     fields: dict[str, Any] = {part: rows}
     return PictureChanged(at=at, **fields)
+
+
+def _shown(process: Process) -> dict[str, Any]:
+    """As configured, without its environment: secrets stand there, and whoever may look may not have them."""
+    return {name: value for name, value in process.fields.items() if name != "env"}
 
 
 def _news(last: dict[str, Seen], now: dict[str, Seen]) -> dict[str, Seen]:

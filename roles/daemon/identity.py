@@ -106,6 +106,14 @@ def read_environ(pid: int) -> dict[str, str]:
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
+def read_uids(pid: int) -> set[int]:
+    """Real, effective, saved and file system user; {-1} where it is gone. (Who owns /proc/PID may say otherwise.)"""
+    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith(b"Uid:"):
+            return {int(uid) for uid in line.split()[1:]}
+    return {-1}
+
+
 def pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 

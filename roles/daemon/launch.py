@@ -82,7 +82,8 @@ class Launch:
 
     def _spawn(self, spec: LaunchSpec) -> tuple[str, str]:
         entry = self._memory.entry
-        entry.incarnation, entry.token = secrets.token_hex(8), secrets.token_hex(16)
+        entry.incarnation = secrets.token_hex(8)
+        entry.token = self._spawner.seal.token(entry.key, entry.incarnation)
         entry.identity, entry.ended, entry.exit, entry.leftovers = None, False, "", []
         entry.started_at = self._memory.clock()
         try:

@@ -34,6 +34,10 @@ HOP_S = 1.0  # kept back at each hop, so that the far one can still say what it 
 LEAST_S = 0.5
 MAX_PID = 2**31
 MACHINES_AT_ONCE = 200
+MANY, SHORT_DETAIL_CHARS = (
+    5_000,
+    90,
+)  # 20,000 outcomes have to fit one frame; the audit has their details whole
 
 Progress = Callable[[Outcome], object]
 
@@ -53,7 +57,7 @@ def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcom
         raise
     if not asked.plan:
         state.audit.note(peer.name, peer.address, what, outcomes)
-    return Outcomes(pack(outcomes))
+    return Outcomes(pack(outcomes, SHORT_DETAIL_CHARS if len(outcomes) > MANY else None))
 
 
 def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcome]:
@@ -260,8 +264,9 @@ def speaks_for(ip: str, target: str) -> bool:
         return False
 
 
-def pack(outcomes: Iterable[Outcome]) -> list[list[object]]:
-    return [[outcome.target, outcome.result, outcome.detail, outcome.pid] for outcome in outcomes]
+def pack(outcomes: Iterable[Outcome], most: int | None = None) -> list[list[object]]:
+    """For the wire; `most` characters of each detail."""
+    return [[outcome.target, outcome.result, outcome.detail[:most], outcome.pid] for outcome in outcomes]
 
 
 def unpack(rows: list) -> list[Outcome]:

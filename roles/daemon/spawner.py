@@ -26,6 +26,7 @@ from pathlib import Path
 from agent.errors import AgentError
 from agent.frozen import clean_environment
 from agent.program import LaunchSpec
+from roles.daemon.seal import Seal
 
 MARK_KEY = "AGENT_PROCESS"
 MARK_INCARNATION = "AGENT_INCARNATION"
@@ -113,6 +114,7 @@ class Spawner:
     ) -> None:
         """`clean` takes out of `environ` what the frozen binary put in."""
         self.state_folder = Path(os.path.realpath(state_folder))
+        self.seal = Seal(self.state_folder)
         self.daemon_address = daemon_address
         release_ignored_signals(range(1, signal.SIGRTMIN))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

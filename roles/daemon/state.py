@@ -61,6 +61,7 @@ class DaemonState:
         found = adopt(
             self._means.journal.read(),
             self._means.spawner.owner,
+            self._means.spawner.seal,
             lambda key: _ip_of(key) == self.ip,
         )
         for key, what in found.items():

@@ -154,6 +154,11 @@ class RouterState:
         """After its login; an older link for the same ip is let go."""
         ip = link.peer.name
         old = self.links.get(ip)
+        if old is not None and link.peer.incarnation < old.peer.incarnation:
+            # Both were admitted while neither was here yet: the newer daemon wins all the same.
+            link.retire()
+            gevent.spawn(link.goodbye, f"replaced by a newer connection from {old.peer.address}", "replaced")
+            return
         self.links[ip] = link
         link.relay_between(self.links)
         self._changed(ip, self._joined, self._left)

@@ -25,7 +25,10 @@ class Daemon:
         self.keepers: dict[str, Keeper] = {}
         self.changes: list[tuple[str, str]] = []
         self.found = adopt(
-            self.journal.read(), self.means.spawner.owner, lambda key: key.startswith(f"大区1.{IP}.")
+            self.journal.read(),
+            self.means.spawner.owner,
+            self.means.spawner.seal,
+            lambda key: key.startswith(f"大区1.{IP}."),
         )
 
     def keeper(

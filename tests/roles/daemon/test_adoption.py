@@ -17,7 +17,7 @@ from roles.daemon import identity as proc
 from roles.daemon import watch
 from roles.daemon.adoption import adopt
 from roles.daemon.identity import Identity
-from roles.daemon.spawner import Spawner
+from roles.daemon.spawner import MARK_INCARNATION, MARK_KEY, MARK_OWNER, MARK_TOKEN, Spawner
 from tests.roles.daemon.conftest import end_marked, program, session
 from tests.roles.daemon.keeping import IP, Daemon
 from tests.waiting import until
@@ -115,7 +115,7 @@ def test_after_a_reboot_everything_is_gone(daemons, monkeypatch):
     before.start(10)
     entry = before.entry
     entry.identity = entry.identity._replace(boot_id="another-boot")
-    found = adopt({KEY: entry}, "/nowhere", lambda key: True)
+    found = adopt({KEY: entry}, "/nowhere", before._means.spawner.seal, lambda key: True)
     assert found[KEY].alive is None and found[KEY].leftovers == []
 
 
@@ -190,9 +190,26 @@ def test_another_daemons_process_of_the_same_key_is_not_ours(daemons, tmp_path):
 def test_a_key_that_is_not_of_this_machine_is_not_adopted(daemons, tmp_path):
     keeper = daemons().keeper(["sleep", "60"])
     keeper.start(10)
-    owner = keeper._means.spawner.owner
-    assert list(adopt({}, owner, lambda key: key == KEY)) == [KEY]
-    assert adopt({}, owner, lambda key: False) == {}
+    owner, seal = keeper._means.spawner.owner, keeper._means.spawner.seal
+    assert list(adopt({}, owner, seal, lambda key: key == KEY)) == [KEY]
+    assert adopt({}, owner, seal, lambda key: False) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_another_users_process_with_our_marks_is_not_adopted_without_a_token_of_ours(daemons):
+    """A local user who knows the names of our processes must not pose as one after a restart of the daemon."""
+    daemon = daemons()
+    spawner = daemon.means.spawner
+    for token, adopted in (("0" * 32, []), (spawner.seal.token(KEY, "run1"), [KEY])):
+        marks = {MARK_KEY: KEY, MARK_OWNER: spawner.owner, MARK_INCARNATION: "run1", MARK_TOKEN: token}
+        poser = subprocess.Popen(
+            ["sleep", "60"], env=marks | {"PATH": os.defpath}, user=65534, start_new_session=True
+        )
+        try:
+            assert list(adopt({}, spawner.owner, spawner.seal, lambda key: True)) == adopted
+        finally:
+            poser.kill()
+            poser.wait()
 
 
 def test_the_oldest_leader_is_the_process(daemons):
@@ -285,7 +302,7 @@ def test_strangers_in_a_session_with_that_number_are_not_its_children(daemons, r
     now = proc.identify(stranger.pid)
     entry = before.entry
     who, entry.identity = entry.identity, Identity(now.boot_id, now.pid, now.start_ticks - 1)
-    found = adopt({KEY: entry}, "/nowhere", lambda key: True)
+    found = adopt({KEY: entry}, "/nowhere", before._means.spawner.seal, lambda key: True)
     assert found[KEY].leftovers == []
     proc.send_signal(who, signal.SIGKILL)
 

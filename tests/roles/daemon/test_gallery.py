@@ -55,6 +55,16 @@ def test_the_whole_picture_comes_before_the_reply_and_begins_with_a_reset(group)
     assert {(region, ip) for part in rest for region, ip, _ in part.world} == {("大区1", IP), ("大区1", FAR)}
 
 
+def test_the_environment_of_a_process_is_not_for_whoever_may_look(standing):
+    document = world(ten=["game1"])
+    document["world"]["大区1"][IP][0] |= {"env": {"DB_PASSWORD": "hunter2"}, "agentcount": 3}
+    standing.configure(document)
+    standing.user("ada", "* on *")
+    link, _begun = show(standing)
+    ((_region, _ip, (told,)),) = [row for part in link.heard() for row in part.world]
+    assert told["agentcount"] == 3 and "hunter2" not in str(told)
+
+
 @pytest.mark.parametrize(("user", "sees"), [("vic", {key("game3", FAR)}), ("eve", set())])
 def test_nobody_sees_more_than_he_may_list(group, user, sees):
     link, begun = show(group, user)

@@ -96,6 +96,15 @@ def test_the_newest_wins_and_the_old_one_is_heard_no_more(router):
     assert router.links == {A: new}
 
 
+def test_of_two_admitted_at_the_same_time_the_newer_stays_whoever_comes_in_last(router):
+    new = join(router, A, 2)
+    old = Pipe(A)
+    old.peer.incarnation, old.peer.address = 1, f"{A}:6000"
+    router.pipes.append(old)
+    router.enter(old)  # its admission was before the newer one was here
+    assert router.links == {A: new} and old._retired and not new._retired
+
+
 def test_a_replaced_daemon_that_comes_back_is_reported_as_a_second_one(router, caplog):
     join(router, A, 2, f"{A}:1")
     assert f"a newer daemon for {A} is connected" in refusal(router, A, 1, f"{A}:2")
