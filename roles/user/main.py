@@ -16,18 +16,20 @@ Options:
   -h --help             This text.
 
 A grant: "start,stop on 大区1:*", "list on *", "gm:kick on *:192.168.1.10.game*", "* on *" (everything).
-Verbs: list start stop restart kill tail gm who audit user world upgrade. Without a grant a user can log in and
-do nothing. Rights that are taken away act at once, on open sessions too.
+Verbs: list start stop restart kill who audit. Reserved for commands to come, and good for nothing yet: tail gm user
+world upgrade. Without a grant a user can log in and do nothing. Rights that are taken away act at once, on open
+sessions too.
 """
 
 import sys
 from collections.abc import Iterable
 
-from agent import console, settings
+from agent import console, names, settings
 from agent.credential import read_password
 from agent.errors import AgentError
 from agent.globaldb import GlobalDb
 from agent.grant import Grant, parse_grants
+from agent.reader import Machines
 from agent.store import Store
 from agent.table import render, safe
 from agent.user import User, make_verifier, new_user
@@ -51,9 +53,10 @@ def main(argv: list[str]) -> int:
 
 
 def add(globaldb: GlobalDb, name: str, grants: list[str], password_file: str | None) -> int:
-    parse_grants(grants)  # before anybody types a password
+    parsed = parse_grants(grants)  # before anybody types a password
     if _stands(globaldb, name):
         raise AgentError(f'user "{name}" exists already; agent user passwd or agent user grant change it')
+    _warn_of_nothing(globaldb, parsed)
     password = read_password(password_file, prompt=f"password for {name}: ", twice=True)
     user = new_user(name, password, grants)
     globaldb.write_user(user)
@@ -79,6 +82,7 @@ def grant(globaldb: GlobalDb, name: str, texts: list[str]) -> int:
         print(f"user {name} had that already; {_may(user)}")
         return 0
     user = User(name, user.verifier, (*user.grants, *added))
+    _warn_of_nothing(globaldb, added)
     _write_grants(globaldb, user, "grant", added)
     print(f"user {name}: granted; {_may(user)}")
     return 0
@@ -131,6 +135,28 @@ def _existing(globaldb: GlobalDb, name: str) -> User:
 def _write_grants(globaldb: GlobalDb, user: User, verb: str, grants: Iterable[Grant]) -> None:
     globaldb.write_user(user)
     console.note(globaldb, f"user {verb} {user.name}", "; ".join(map(str, grants)))
+
+
+def _warn_of_nothing(globaldb: GlobalDb, grants: Iterable[Grant]) -> None:
+    """A grant on what is not there is legal, as the world may get it later; more often it is a typing error."""
+    machines = globaldb.read_world().machines
+    for grant in grants:
+        for member in grant.selection.split(","):
+            if member == "*" or _is_there(Grant(grant.verbs, member), machines):
+                continue
+            region = member.partition(":")[0]
+            hint = "" if region in machines else names.did_you_mean(region, machines)
+            print(f'warning: grant "{grant}": nothing in the world is "{member}"{hint}', file=sys.stderr)
+
+
+def _is_there(grant: Grant, machines: Machines) -> bool:
+    for region, ips in machines.items():
+        if grant.covers(region, "", ""):  # REGION:*, also of a region without machines
+            return True
+        for ip, processes in ips.items():
+            if any(grant.covers(region, ip, name) for name in ["", *(one.name for one in processes)]):
+                return True
+    return False
 
 
 def _granted(user: User) -> str:

@@ -6,7 +6,11 @@ import pytest
 
 from agent.errors import AgentError, ConfigError
 from agent.globaldb import GlobalDb
+from agent.grant import VERBS
 from agent.store import Store
+from agent.world import World
+from roles.admin import grammar
+from roles.user.main import __doc__ as HELP
 from roles.user.main import main
 
 
@@ -134,3 +138,39 @@ def test_a_password_is_no_argument(db):
     with pytest.raises(ConfigError, match="No such file"):
         main(["add", "li", "--password", "correct horse"])
     assert db.read_user("li") is None
+
+
+@pytest.mark.parametrize(
+    ("selection", "warned"),
+    [
+        ("*", ""),
+        ("大区1:*", ""),
+        ("空区:*", ""),
+        ("*:192.168.1.10", ""),
+        ("大区1:192.168.1.10.game*", ""),
+        ("大区9:*", 'nothing in the world is "大区9:*" (did you mean "大区1"?)'),
+        ("大区1:192.168.1.99", 'nothing in the world is "大区1:192.168.1.99"'),
+        ("大区1:*,*:192.168.1.10.gmae*", 'nothing in the world is "*:192.168.1.10.gmae*"'),
+    ],
+)
+@pytest.mark.parametrize("verb", ["add", "grant"])
+def test_a_grant_on_what_the_world_does_not_have_is_given_with_a_warning(db, capsys, verb, selection, warned):
+    programs = {"gameserver": {"command": ["/bin/true"]}}
+    machines = {"大区1": {"192.168.1.10": [{"type": "gameserver", "name": "game1"}]}, "空区": {}}
+    db.write_world(World.from_document({"programs": programs, "world": machines}), World())
+    if verb == "add":
+        assert main(["add", "li", "--grant", f"list on {selection}"]) == 0
+    else:
+        assert main(["add", "li"]) == 0 and main(["grant", "li", f"list on {selection}"]) == 0
+    assert len(db.read_user("li").grants) == 1
+    said = capsys.readouterr().err
+    assert warned in said and bool(warned) == bool(said)
+
+
+def test_help_names_the_verbs_that_a_command_asks_for_and_says_which_are_reserved():
+    verbs, reserved = (
+        " ".join(HELP.split()).split("Verbs: ")[1].split(". Reserved for commands to come, ")[:2]
+    )
+    asked = set(VERBS) & set(grammar.VERBS)
+    assert set(verbs.split()) == asked
+    assert set(reserved.split(": ")[1].split(". ")[0].split()) == set(VERBS) - asked
