@@ -47,7 +47,7 @@ need_for_tests() {
         return 0
     fi
     missing=
-    for package in redis-server busybox tmux teeworlds-server wesnoth-1.16-server freeciv-server; do
+    for package in redis-server busybox faketime tmux teeworlds-server wesnoth-1.16-server freeciv-server; do
         installed "$package" || missing="$missing $package"
     done
     [ -z "$missing" ] && return 0
