@@ -178,6 +178,7 @@ class Gallery:
         if last is not None and last.world is not world:
             self._observer.keep_only(look.processes, look.machines)
         views: dict[View, list[Link]] = {}
+        afresh: dict[View, list[Link]] = {}
         for link, follower in list(self._followers.items()):
             try:
                 view = self._view(link.peer.name, follower.wanted)
@@ -188,9 +189,11 @@ class Gallery:
                 follower.behind = True
             elif follower.behind or last is None or last.world is not world:
                 follower.behind = False
-                self._send([link], self._whole(view, view.selects(world.processes()), look))
+                afresh.setdefault(view, []).append(link)
             else:
                 views.setdefault(view, []).append(link)
+        for view, links in afresh.items():
+            self._send(links, self._whole(view, view.selects(world.processes()), look))
         if last is not None and views:
             news = _Look(world, _news(last.processes, look.processes), _news(last.machines, look.machines))
             for view, links in views.items():

@@ -4,7 +4,7 @@ import gevent
 import pytest
 
 from agent import wire
-from agent.errors import AgentError, Refused
+from agent.errors import AgentError, Refused, UsageError
 from agent.messages import PictureChanged, WatchPicture
 from roles.daemon import gallery as gallery_module
 from tests.roles.daemon.standing import FAR, IP, key, world
@@ -198,6 +198,22 @@ def test_equal_views_share_their_bytes_and_the_rights_of_another_do_not(group):
     assert vic.frames and vic.frames[0] is not ada.frames[0]
 
 
+def test_those_who_fell_behind_share_the_bytes_of_the_whole_picture(group):
+    gallery = group.state.gallery
+    group.user("bob", "* on *")
+    ada, bob = (show(group, user, follow=True)[0] for user in ("ada", "bob"))
+    gallery._tick()
+    for link in (ada, bob):
+        link.heard()
+        link.queued_bytes = 1
+    gallery._tick()
+    for link in (ada, bob):
+        link.queued_bytes = 0
+    gallery._tick()
+    assert ada.frames and [id(frame) for frame in ada.frames] == [id(frame) for frame in bob.frames]
+    assert ada.heard()[0].reset
+
+
 def test_long_words_of_applications_come_in_frames_that_a_link_takes(group):
     names = [f"game{n}" for n in range(40)]
     group.configure(world(ten=names))
@@ -268,6 +284,38 @@ def test_globaldb_may_go_away_and_come_back(frail, following):
     frail.server.start()
     frail.record(key("game1"), state="FATAL")
     assert until(link.rows)[key("game1")]["verdict"] == "FATAL"
+
+
+def test_who_follows_is_told_once_that_globaldb_is_away_and_once_that_it_is_back(frail, following):
+    frail.configure(world(ten=["game1"]))
+    frail.user("ada", "* on *")
+    early, _ = show(frail, follow=True)
+    following(frail)
+    frail.server.stop()
+    told = []
+    until(lambda: told.extend(early.heard()) or [notice for notice in told if notice.trouble])
+    late = frail.peer()
+    with pytest.raises(AgentError):
+        frail.state.gallery.show(late, WatchPicture(follow=True))
+    (trouble,) = until(late.link.heard)
+    assert trouble.trouble and not trouble.reset
+    gevent.sleep(0.2)
+    assert not [notice for notice in early.heard() if notice.trouble], "told once only"
+    frail.server.start()
+    told = []
+    until(lambda: told.extend(late.link.heard()) or any(notice.processes for notice in told))
+    assert told[0].reset and not any(notice.trouble for notice in told)
+    assert not until(early.heard)[-1].trouble
+
+
+def test_a_pattern_that_is_none_is_refused_with_globaldb_away_too(frail):
+    frail.configure(world(ten=["game1"]))
+    frail.user("ada", "* on *")
+    show(frail)
+    frail.server.stop()
+    with pytest.raises(UsageError):
+        show(frail, machine="a,,b", follow=True)
+    assert not frail.state.gallery._followers
 
 
 def test_a_picture_of_a_world_that_was_never_read_is_refused(frail):
