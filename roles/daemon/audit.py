@@ -6,6 +6,7 @@ While globaldb is away lines wait here, a bounded number of them; every line is 
 import logging
 import time
 from collections import deque
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -21,7 +22,8 @@ log = logging.getLogger("agent.audit")
 
 WAITING_LINES = 10_000
 RETRY_S = 2.0
-AFTER_REPLY_S = 0.005  # the asker gets his answer first
+COLLECT_S = 0.05  # the asker has his answer first, and a script's burst of commands is one exchange
+LINES_AT_ONCE = 200
 MAX_TARGETS = 500  # beyond that only what did not go well is named one by one
 MAX_WORDS_CHARS = 500  # of a command: its patterns are the asker's own and may be megabytes
 
@@ -62,17 +64,18 @@ class Audit:
         while True:
             self._wake.wait()
             self._wake.clear()
-            gevent.sleep(AFTER_REPLY_S)
+            gevent.sleep(COLLECT_S)
             while self._lines:
-                line = self._lines[0]
+                lines = list(islice(self._lines, LINES_AT_ONCE))
                 try:
-                    self._globaldb.append_audit(line)
+                    self._globaldb.append_audit(*lines)
                 except (StoreDown, StoreRefused) as error:
                     if trouble.is_news(error):
                         log.warning("audit: lines wait: %s", error)
                     gevent.sleep(RETRY_S)
                     continue
                 trouble.is_over()
-                # else too many waited meanwhile, and it was dropped as the oldest
-                if self._lines and self._lines[0] is line:
-                    self._lines.popleft()
+                for line in lines:
+                    # else too many waited meanwhile, and it was dropped as the oldest
+                    if self._lines and self._lines[0] is line:
+                        self._lines.popleft()

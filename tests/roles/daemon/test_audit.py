@@ -52,7 +52,7 @@ def test_lines_wait_while_globaldb_is_away_and_nobody_spins(frail, writing, monk
     monkeypatch.setattr(audit_module, "RETRY_S", 0.05)
     tries = []
     append = frail.globaldb.append_audit
-    monkeypatch.setattr(frail.globaldb, "append_audit", lambda line: tries.append("") or append(line))
+    monkeypatch.setattr(frail.globaldb, "append_audit", lambda *lines: tries.append("") or append(*lines))
     audit = writing(frail)
     frail.server.stop()
     for number in range(5):
@@ -66,14 +66,15 @@ def test_lines_wait_while_globaldb_is_away_and_nobody_spins(frail, writing, monk
 
 
 def test_the_oldest_go_when_too_many_wait_and_no_newer_one_with_them(standing, monkeypatch):
+    monkeypatch.setattr(audit_module, "LINES_AT_ONCE", 2)
     audit = Audit(standing.globaldb, "x")
     monkeypatch.setattr(audit, "_lines", audit_module.deque(maxlen=3))
     append = standing.globaldb.append_audit
 
-    def slow(line):
-        append(line)
-        for number in range(3, 6):  # while the first one is under way
-            if len(standing.audit()) == 1:
+    def slow(*lines):
+        append(*lines)
+        if len(standing.audit()) == 2:
+            for number in range(3, 6):  # while the first ones are under way
                 audit.note("ada", "x", str(number), [])
 
     monkeypatch.setattr(standing.globaldb, "append_audit", slow)
@@ -82,7 +83,7 @@ def test_the_oldest_go_when_too_many_wait_and_no_newer_one_with_them(standing, m
     run = gevent.spawn(audit.write)
     until(lambda: not audit._lines)
     run.kill()
-    assert [line["what"] for line in standing.audit()] == ["0", "3", "4", "5"]
+    assert [line["what"] for line in standing.audit()] == ["0", "1", "3", "4", "5"]
 
 
 def test_a_wide_command_names_what_went_wrong_and_only_counts_the_rest(standing, writing):
