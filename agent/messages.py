@@ -314,6 +314,7 @@ class PictureChanged:
     machines  [[ip, online, age_s, info], ...]
     processes rows in the order of PROCESS_COLUMNS
     gone      process keys and ips that are no more
+    trouble   why nothing newer can be told; what was told before is old from then on, until a notice without it
     """
 
     at: float = 0.0
@@ -323,6 +324,7 @@ class PictureChanged:
     machines: list = field(default_factory=list)
     processes: list = field(default_factory=list)
     gone: list = field(default_factory=list)
+    trouble: str = ""
 
 
 PROCESS_COLUMNS = ("key", "verdict", "wanted", "pid", "age_s", "startcount", "since_at", "exit", "info")

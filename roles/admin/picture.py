@@ -13,6 +13,7 @@ from agent.messages import PROCESS_COLUMNS, PictureChanged
 from agent.names import process_key, split_key
 from agent.selection import Selection
 
+UP = ("RUNNING", "SILENT")  # their time in this state is an uptime
 UNTOLD = "UNKNOWN"  # configured, and no row about it has come
 # The order in which verdicts stand side by side; one that is not here comes last.
 VERDICTS = (
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     since_at: float = 0.0
     exit: str = ""
     info: dict[str, Any] = {}  # noqa: RUF012 -- never written to
+    started_at: float = 0.0
     heard: float = 0.0
     at: float = 0.0
 
@@ -42,7 +44,18 @@ class Row(NamedTuple):
 
     def lasted(self, now: float) -> float | None:
         """Seconds it has been in its state, in the group's time."""
-        return max(0.0, self.at - self.since_at + now - self.heard) if self.since_at and self.at else None
+        return self._since(self.since_at, now)
+
+    def uptime(self, now: float) -> float | None:
+        """Seconds since the process was started, in the group's time; None where none runs."""
+        if not self.pid:
+            return None
+        if self.started_at:
+            return self._since(self.started_at, now)
+        return self._since(self.since_at, now) if self.verdict in UP else None  # a daemon that tells no start
+
+    def _since(self, moment_at: float, now: float) -> float | None:
+        return max(0.0, self.at - moment_at + now - self.heard) if moment_at and self.at else None
 
 
 class MachineRow(NamedTuple):
@@ -75,11 +88,15 @@ class Picture:
         self.problems: list[str] = []
         self.at = 0.0
         self.heard: float | None = None
+        self.trouble = ""  # why nothing newer comes: all of it is as of `heard` then
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
     def apply(self, notice: PictureChanged, now: float) -> None:
         """Merge one notice."""
+        self.trouble = notice.trouble
+        if notice.trouble:
+            return
         if notice.reset:
             self.__init__()  # type: ignore[misc]
         self.heard = now
@@ -124,6 +141,10 @@ class Picture:
     def is_complete(self) -> bool:
         """Whether all that is configured has its row: rows come after the world they belong to."""
         return bool(self.world) and len(self.rows) >= sum(map(len, self.world.values()))
+
+    def until(self, now: float) -> float:
+        """The moment up to which it is known to hold."""
+        return self.heard if self.trouble and self.heard is not None else now
 
     # ---- what is asked --------------------------------------------------------------------------------------------
 

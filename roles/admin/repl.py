@@ -42,11 +42,16 @@ class ShellDesk(Desk):
     interactive = True
 
     def picture(self, parts: Sequence[str], selection: Any = EVERYTHING, pid: int = 0) -> Picture:
-        if self.session.link is None:
-            heard = self.session.picture.heard
-            age = "never came" if heard is None else f"is {quantity.duration(self.now() - heard)} old"
-            self.warn(f"{self.session.trouble}; the picture {age}")
-        return self.session.picture
+        picture = self.session.picture
+        trouble = picture.trouble if self.session.link else self.session.trouble
+        if trouble:
+            age = (
+                "never came"
+                if picture.heard is None
+                else f"is {quantity.duration(self.now() - picture.heard)} old"
+            )
+            self.warn(f"the picture {age}: {trouble}")
+        return picture
 
     def confirm(self, question: str) -> bool:
         try:

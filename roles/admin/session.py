@@ -74,7 +74,11 @@ class Session:
         """Fill `picture`; with `follow` it is kept so, through reconnections too. Raises what `call` raises."""
         self._subscription = request if request.follow else None
         self._begin_picture()
-        begun: messages.PictureBegun = self.call(request, timeout_s)
+        try:
+            begun: messages.PictureBegun = self.call(request, timeout_s)
+        except AgentError as error:
+            self.picture.trouble = str(error)
+            raise
         self._show_coming()
         self.picture.problems = list(map(str, begun.problems))
 
@@ -93,7 +97,7 @@ class Session:
         now = time.monotonic()
         if notice.reset and self._coming is None:
             self._begin_picture()
-        if self._coming is None:
+        if self._coming is None or notice.trouble:
             self.picture.apply(notice, now)
             self.pushed.set()
             return
@@ -133,6 +137,7 @@ class Session:
             why = link.run()
             self.link = None
             self.trouble = f"the connection to daemon {self.daemon} at {self.address} was lost ({why})"
+            self.picture.trouble = self.trouble
             if not self._keeping:
                 return
             self.notify(f"{self.trouble}; reconnecting")

@@ -19,5 +19,7 @@ def line(picture: Picture, daemon: str, trouble: str, now: float) -> str:
     if picture.heard is None:
         parts.append("no picture yet")
     else:
+        if picture.trouble and not trouble:
+            parts.append(f"OLD PICTURE: {picture.trouble}")
         parts.append(f"picture {quantity.duration(now - picture.heard)} old")
     return " · ".join(parts)

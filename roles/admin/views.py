@@ -14,7 +14,7 @@ from roles.admin.result import Result
 
 SKEW_SHOWN_S = 2.0
 ONLINE = {True: "yes", False: "NO", None: "?"}
-UP = ("RUNNING", "SILENT")  # their time in this state is an uptime
+OLD = "?"  # behind what was so when the picture was new
 
 
 # ---- list world ---------------------------------------------------------------------------------------------------
@@ -33,7 +33,8 @@ def world(picture: Picture) -> Result:
     rows = [_world_line(entry["region"], entry, shown) for entry in regions]
     if len(regions) > 1:
         rows.append(_world_line("total", total, shown))
-    lines = _table(["REGION", "MACHINES", "PROCESSES", *shown], rows, "<" + ">" * (2 + len(shown)))
+    headers = [verdict + _mark(picture) for verdict in shown]
+    lines = _table(["REGION", "MACHINES", "PROCESSES", *headers], rows, "<" + ">" * (2 + len(shown)))
     lines = lines or ["the world is empty; one is loaded by: agent world import FILE"]
     return Result(lines, document, 0, _problems(picture))
 
@@ -59,7 +60,7 @@ def _world_line(name: str, entry: dict[str, Any], verdicts: Sequence[str]) -> li
 def machines(picture: Picture, ips: Iterable[str], now: float) -> Result:
     """Machines with load, memory, processes up and wanted, and what is out of order with them."""
     entries = [_machine(picture, ip, now) for ip in ips]
-    rows = [_machine_line(entry) for entry in entries]
+    rows = [_machine_line(entry, _mark(picture)) for entry in entries]
     headers = ["IP", "REGIONS", "ONLINE", "LOAD", "CPU", "MEMORY", "DISK", "UP/WANTED", "VERSION", "NOTE"]
     lines = _table(headers, rows, "<<<>>>>><<")
     return Result(lines, {"machines": entries, "problems": picture.problems}, 0, _problems(picture))
@@ -81,13 +82,13 @@ def _machine(picture: Picture, ip: str, now: float) -> dict[str, Any]:
     }
 
 
-def _machine_line(entry: dict[str, Any]) -> list[str]:
+def _machine_line(entry: dict[str, Any], mark: str) -> list[str]:
     info = entry["info"]
     load, cpus = info.get("load1"), info.get("cpus")
     return [
         entry["ip"],
         " ".join(entry["regions"]),
-        ONLINE[entry["online"]],
+        ONLINE[entry["online"]].removesuffix(mark) + mark,
         "" if load is None else f"{load:.2f}" + (f"/{cpus}" if cpus else ""),
         _told(info, "cpu_percent", quantity.percent),
         _used(info, "mem_total", "mem_available"),
@@ -129,14 +130,15 @@ def processes(picture: Picture, rows: Sequence[Row], now: float) -> Result:
     entries = [process(picture, row, now) for row in rows]
     verdicts = _ordered(picture.verdicts(rows))
     document = {"processes": entries, "verdicts": verdicts, "problems": picture.problems}
-    return Result([*process_lines(entries), _summary(verdicts)], document, 0, _problems(picture))
+    lines = process_lines(entries, old=bool(picture.trouble))
+    return Result([*lines, _summary(verdicts)], document, 0, _problems(picture))
 
 
 def process(picture: Picture, row: Row, now: float) -> dict[str, Any]:
     """One process as a document."""
     region, ip, name = split_key(row.key)
     configured = picture.configured(row.key)
-    lasted_s = row.lasted(now)
+    known = picture.until(now)  # nothing is known to go on after that
     return {
         "key": row.key,
         "region": region,
@@ -146,9 +148,9 @@ def process(picture: Picture, row: Row, now: float) -> dict[str, Any]:
         "verdict": row.verdict,
         "wanted": row.wanted,
         "pid": row.pid,
-        "uptime_s": _rounded(lasted_s) if row.pid and row.verdict in UP else None,
+        "uptime_s": _rounded(row.uptime(known)),
         "since_at": row.since_at,
-        "in_state_s": _rounded(lasted_s),
+        "in_state_s": _rounded(row.lasted(known)),
         "age_s": _rounded(row.age(now)),
         "startcount": row.startcount,
         "exit": row.exit,
@@ -156,30 +158,30 @@ def process(picture: Picture, row: Row, now: float) -> dict[str, Any]:
     }
 
 
-def process_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
+def process_lines(entries: Sequence[dict[str, Any]], *, old: bool = False) -> list[str]:
     """Region and ip are columns only where they differ; players only where a process says how many."""
     columns = ["NAME", "VERDICT", "WANTED", "PID", "UPTIME", "CPU", "MEMORY", "REPORT", "STARTS", "EXIT"]
     align = "<<<>>>>>><"
     several_ips = len({entry["ip"] for entry in entries}) > 1
     several_regions = len({entry["region"] for entry in entries}) > 1
     with_players = any("players" in entry["info"] for entry in entries)
-    rows = [_process_line(entry) for entry in entries]
+    rows = [_process_line(entry, OLD if old else "") for entry in entries]
     if with_players:
         columns.insert(7, "PLAYERS")
         align = align[:7] + ">" + align[7:]
         for row, entry in zip(rows, entries, strict=True):
-            row.insert(7, entry["info"].get("players"))
+            row.insert(7, entry["info"].get("players") if entry["pid"] else "")
     if several_ips or several_regions:
         columns, align = ["REGION", "IP", *columns], "<<" + align
         rows = [[entry["region"], entry["ip"], *row] for row, entry in zip(rows, entries, strict=True)]
     return _table(columns, rows, align)
 
 
-def _process_line(entry: dict[str, Any]) -> list[str]:
+def _process_line(entry: dict[str, Any], mark: str) -> list[str]:
     info, age_s, uptime_s = entry["info"], entry["age_s"], entry["uptime_s"]
     return [
         entry["name"],
-        entry["verdict"],
+        entry["verdict"] + mark,
         entry["wanted"],
         str(entry["pid"] or ""),
         "" if uptime_s is None else quantity.duration(uptime_s),
@@ -238,6 +240,10 @@ def _readable(value: Any) -> str:
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]], align: str) -> list[str]:
     return render(rows, headers, align).splitlines() if rows else []
+
+
+def _mark(picture: Picture) -> str:
+    return OLD if picture.trouble else ""
 
 
 def _told(info: dict[str, Any], key: str, say: Any) -> str:

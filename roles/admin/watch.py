@@ -52,6 +52,8 @@ def table(desk: Desk, selection: Selection) -> Result:
             head = f"watch {selection}   {datetime.now():%H:%M:%S}   Ctrl-C ends it"
             if desk.session.link is None:
                 head = f"{head}   NOT CONNECTED: {desk.session.trouble}"
+            elif trouble := desk.session.picture.trouble:
+                head = f"{head}   OLD PICTURE: {trouble}"
             text = "\n".join(screen.dress(line) + CLEAR_LINE for line in [head, *drawn])
             screen.out.write(HOME + text + CLEAR_REST)
             screen.out.flush()
@@ -68,7 +70,7 @@ def draw(picture: Picture, selection: Selection, now: float, height: int) -> lis
     rows = picture.select(selection)
     rows.sort(key=_needs_no_look)
     shown = rows[: max(1, height - 3)]
-    text = views.process_lines([views.process(picture, row, now) for row in shown])
+    text = views.process_lines([views.process(picture, row, now) for row in shown], old=bool(picture.trouble))
     counts = picture.verdicts(rows)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=verdict_order))
     more = f"   … {len(rows) - len(shown)} more below" if len(shown) < len(rows) else ""

@@ -15,12 +15,12 @@ import gevent
 from gevent.event import Event
 
 from agent import messages, wire
-from agent.errors import AgentError, Refused
+from agent.errors import AgentError, Refused, StoreDown, StoreRefused
 from agent.grant import Grant
 from agent.link import Link, Peer
 from agent.messages import PictureBegun, PictureChanged, WatchPicture
 from agent.process import Process
-from agent.selection import Selection
+from agent.selection import Selection, alternatives
 from agent.world import World
 from roles.daemon.atlas import Atlas
 from roles.daemon.clock import GroupClock
@@ -83,6 +83,7 @@ class _Look:
 class _Follower:
     wanted: WatchPicture
     behind: bool = False
+    trouble: str = ""  # as it was told last
 
 
 class Gallery:
@@ -99,8 +100,19 @@ class Gallery:
     # ---- at once ---------------------------------------------------------------------------------------------------
 
     def show(self, peer: Peer, wanted: WatchPicture) -> PictureBegun:
-        """Send the picture before the reply. Raises Refused, StoreDown."""
+        """Send the picture before the reply. Raises Refused, StoreDown: who follows gets it when globaldb is back."""
         view = self._view(peer.name, wanted)
+        for pattern in (wanted.region, wanted.machine, wanted.name):
+            alternatives(pattern)  # one that is none would end every tick
+        try:
+            return self._show(peer, wanted, view)
+        except (StoreDown, StoreRefused, Refused):
+            if wanted.follow and not peer.link.closed_why:
+                self._followers[peer.link] = _Follower(wanted, behind=True)
+                self._wake.set()
+            raise
+
+    def _show(self, peer: Peer, wanted: WatchPicture, view: View) -> PictureBegun:
         world = self._atlas.world_of(wanted.machine)
         processes = view.selects(world.processes())
         before = self._last
@@ -167,9 +179,19 @@ class Gallery:
                 began = time.monotonic()
                 try:
                     self._tick()
+                    self._tell_trouble("")
                 except AgentError as error:  # globaldb is away
                     log.debug("no news for admins: %s", error)
+                    self._tell_trouble(str(error))
                 rest_s = max(TICK_S, LEAST_REST * (time.monotonic() - began))
+
+    def _tell_trouble(self, trouble: str) -> None:
+        """Once to each follower, however its words change; and once that it is over."""
+        frame = self._frame(PictureChanged(trouble=trouble))
+        for link, follower in list(self._followers.items()):
+            if bool(follower.trouble) != bool(trouble):
+                follower.trouble = trouble
+                link.push(frame)
 
     def _tick(self) -> None:
         world = self._atlas.world()

@@ -3,7 +3,8 @@
 import pytest
 
 from agent.address import Address
-from agent.messages import PictureChanged, TargetFinished
+from agent.errors import ConnectFailed
+from agent.messages import PictureChanged, TargetFinished, WatchPicture
 from roles.admin.session import Session
 
 KEYS = ["大区1.10.0.0.1.a", "大区1.10.0.0.1.b"]
@@ -40,6 +41,21 @@ def test_a_picture_that_never_gets_whole_is_shown_in_the_end(session, monkeypatc
     monkeypatch.setattr("roles.admin.session.OVERDUE_S", -1.0)
     session.changed(PictureChanged(machines=[]))
     assert list(session.picture.regions) == ["大区3"]
+
+
+def test_trouble_is_told_of_the_picture_that_is_shown_and_ends_with_the_next_good_one(session):
+    session.changed(PictureChanged(reset=True, regions={"大区1": {}}))  # one is coming
+    session.changed(PictureChanged(trouble="globaldb is away"))
+    assert session.picture.trouble == "globaldb is away" and session.picture.verdicts() == {"RUNNING": 2}
+    session.changed(PictureChanged(world=WORLD))
+    session.changed(PictureChanged(processes=[[key, "DEAD"] for key in KEYS]))
+    assert not session.picture.trouble and session.picture.verdicts() == {"DEAD": 2}
+
+
+def test_a_picture_that_could_not_be_read_is_old_from_then_on(session):
+    with pytest.raises(ConnectFailed):
+        session.subscribe(WatchPicture(follow=True))
+    assert "not connected" in session.picture.trouble
 
 
 def test_progress_goes_to_the_command_it_belongs_to(session):

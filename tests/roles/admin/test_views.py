@@ -1,6 +1,6 @@
 import pytest
 
-from agent.messages import PictureChanged
+from agent.messages import PROCESS_COLUMNS, PictureChanged
 from agent.outcome import Outcome
 from agent.selection import Selection
 from agent.table import width
@@ -117,6 +117,43 @@ def test_facts_are_read_as_their_names_say():
         "12",
     ]
     assert lines[0] == "大区1.10.0.0.1.g"
+
+
+def test_what_an_old_picture_says_is_marked_and_nothing_in_it_goes_on(picture):
+    picture.apply(PictureChanged(trouble="globaldb is away"), NOW + 10)
+    rows = [picture.row("大区1.10.0.0.1.网关1")]
+    result = views.processes(picture, rows, NOW + 3600)
+    assert result.lines[1].split()[1:5] == ["RUNNING?", "up", "4242", "16m40s"]
+    assert result.document["processes"][0]["verdict"] == "RUNNING"
+    assert (
+        "RUNNING?" in views.world(picture).lines[0] and "RUNNING?" in draw(picture, Selection(), NOW, 9)[-1]
+    )
+    assert [line.split()[2] for line in views.machines(picture, picture.ips(), NOW).lines[1:]] == [
+        "yes?",
+        "NO?",
+    ]
+    assert "OLD PICTURE: globaldb is away" in status.line(picture, "10.0.0.1", "", NOW + 30)
+    picture.apply(PictureChanged(), NOW + 40)
+    assert "RUNNING?" not in views.world(picture).lines[0] and "OLD" not in status.line(picture, "d", "", NOW)
+
+
+def test_the_uptime_is_the_processs_and_not_its_states(picture):
+    row = ["s2.10.0.0.2.game1", "SILENT", "down", 7, 20.0, 1, 4990.0, "", {}, 4000.0]
+    picture.apply(PictureChanged(at=5000.0), NOW)
+    picture._apply_rows(PictureChanged(processes=[row[: len(PROCESS_COLUMNS)]]), NOW)
+    process = picture.row(row[0])._replace(started_at=4000.0)
+    assert views.process(picture, process, NOW)["uptime_s"] == 1000.0
+    assert views.process(picture, process._replace(started_at=0.0), NOW)["uptime_s"] == 10.0
+    assert views.process(picture, process._replace(pid=0), NOW)["uptime_s"] is None
+
+
+def test_players_are_those_of_a_process_that_runs(picture):
+    info = {"players": 24}
+    picture.apply(
+        PictureChanged(processes=[["s2.10.0.0.2.game1", "STOPPED", "down", 0, 2, 1, 0, "", info]]), NOW
+    )
+    lines = views.processes(picture, picture.select(Selection()), NOW).lines
+    assert "PLAYERS" in lines[0] and "24" not in lines[1] and "7" in lines[2]
 
 
 def test_problems_of_the_configuration_are_notes(picture):
