@@ -50,10 +50,10 @@ class Group:
         """The daemon that the shell logs in to; any would do."""
         return self.daemons[self.ips[0]].address
 
-    def place_of(self, name: str) -> str:
-        """`host port` of the first process of that name."""
+    def place_of(self, name: str) -> Address:
+        """Where the first process of that name listens."""
         process = next(process for process in self.world.processes() if process.name == name)
-        return f"{process.host} {process.port}"
+        return Address(process.host, process.port)
 
     def shell(self, commands: list[str], as_json: bool) -> subprocess.Popen:
         words = [word for command in commands for word in ("-c", command)]

@@ -42,7 +42,7 @@ Three commands to begin with. Tab completes, `help` lists all, `exit` {end}.
 
 Then hurt it from another terminal and watch; try `hang` instead of `crash` too:
 
-  echo crash | nc {place}
+  bash -c 'echo crash > /dev/tcp/{place}'
 """
 SHELL_ENDS_S = 3.0
 
@@ -149,7 +149,7 @@ def terminal_as_it_was() -> Iterator[None]:
 
 def banner(group: Group, keep: bool) -> str:
     end = "leaves it running" if keep else "ends it all"
-    return BANNER.format(end=end, ip=group.ips[0], place=group.place_of("game1"))
+    return BANNER.format(end=end, ip=group.ips[0], place="{}/{}".format(*group.place_of("game1")))
 
 
 def how_to_go_on(folder: Path, group: Group) -> str:

@@ -5,14 +5,18 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from agent.address import Address
 from roles.demo import ending, folder
+from roles.demo.main import banner
 from tests.scenarios.group import alive
 from tests.waiting import until
 
@@ -247,3 +251,16 @@ def _small_files() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_hint_how_to_crash_a_game_works_as_it_is_printed_in_any_shell_and_needs_no_other_tool() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as game:
+        game.settimeout(10)
+        place = Address(*game.getsockname())
+        group = SimpleNamespace(ips=["127.0.0.2"], place_of=lambda _name: place)
+        [hint] = [line for line in banner(group, keep=False).splitlines() if "echo crash" in line]  # type: ignore[arg-type]
+        subprocess.run(["/bin/sh", "-c", hint], check=True, timeout=10, env={"PATH": os.environ["PATH"]})
+        link, _ = game.accept()
+        with link:
+            assert link.recv(100) == b"crash\n"
