@@ -30,7 +30,9 @@ def commanded(folder: Path, quick: bool) -> list[Figure]:
         admin.call(start)
         size = len(wire.pack(wire.REQUEST, 1, b"", b"", messages.encode(start, 20.0)))
         bare = lambda: timed(calls, lambda: there_and_back(sock, size))  # noqa: E731
-        measures = [lambda: timed(calls, lambda: admin.call(start)),
+        who = messages.ReadSessions(everywhere=True)
+        measures = [lambda: timed(calls, lambda: admin.call(who)),
+                    lambda: timed(calls, lambda: admin.call(start)),
                     lambda: timed(calls, lambda: admin.call(describe)), bare]  # fmt: skip
         for measure in measures:
             measure()
@@ -38,8 +40,8 @@ def commanded(folder: Path, quick: bool) -> list[Figure]:
     floor = f"the same path of {HOPS} bare gevent programs"
     return [
         side_by_side(f"command round trip, {what}, {percentile}", "ms", [run[at] for run in mine], floor,
-                     [run[at] for run in found[2]], reach=at_most(4), aim=at_most(2))
-        for what, mine in (("start of what runs", found[0]), ("describe a process", found[1]))
+                     [run[at] for run in found[-1]], reach=at_most(4), aim=at_most(2))
+        for what, mine in zip(("who", "start of what runs", "describe a process"), found, strict=False)
         for at, percentile in enumerate(("p50", "p99"))
     ]  # fmt: skip
 
