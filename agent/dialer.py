@@ -24,6 +24,9 @@ log = logging.getLogger("agent.dialer")
 
 CONNECT_S = 8.0
 STEADY_S = 10.0  # a link that lived so long was a good one: the next try comes soon
+REPLACED_TEXT = (
+    "a newer daemon for "  # in the refusal of a daemon whose place is taken: it has no field for a code
+)
 REFUSED_WAIT_S = 10.0  # most between two tries while the answer is "no": a person has to do something first
 
 
@@ -92,6 +95,7 @@ class Dialer:
         self.what = what
         self.address = address
         self.link: Link | None = None
+        self.replaced = False  # by another one of our name, as the other side said last
         self.trouble = f"{what} {address}: not connected yet"
         self._hello = hello
         self._password = password
@@ -107,7 +111,7 @@ class Dialer:
             except ConnectFailed as error:
                 if self.trouble != str(error):
                     log.warning("%s: %s; trying on", self.what, error)
-                self.trouble = str(error)
+                self.trouble, self.replaced = str(error), REPLACED_TEXT in str(error)
                 gevent.sleep((refused if isinstance(error, LoginRefused) else backoff).next_s())
                 continue
             joined_at = time.monotonic()
@@ -123,6 +127,7 @@ class Dialer:
             if time.monotonic() - joined_at >= STEADY_S:
                 backoff.reset()
                 refused.reset()
+            self.replaced = link.farewell is not None and link.farewell.code == "replaced"
             self.trouble = f"{self.what} {self.address}: link lost ({why})"
             log.warning("%s; trying again", self.trouble)
             gevent.sleep((refused if link.farewell and link.farewell.code else backoff).next_s())

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     router = address.parse(options["--router"], ROUTER_PORT)
     folder = disk.private_folder(Path(options["--state"]).absolute())
     state = DaemonState(ip, GlobalDb(Store(options["--globaldb"])), folder, listen.port)
-    incarnation = _next_incarnation(folder)
+    incarnation = _next_incarnation(state, folder)
     service = Service("daemon")
     state.adopt()
     state.refresh_configuration()
@@ -116,7 +116,7 @@ def _identity(options: settings.Settings) -> tuple[str, str]:
     return ip, key
 
 
-def _next_incarnation(folder: Path) -> int:
+def _next_incarnation(state: DaemonState, folder: Path) -> int:
     """Greater at every start, even if the clock was set back meanwhile: the router lets the newer daemon win."""
     path = folder / "incarnation"
     try:
@@ -125,4 +125,5 @@ def _next_incarnation(folder: Path) -> int:
         last = 0
     incarnation = max(last + 1, time.time_ns() // 1000)
     disk.write_private(path, f"{incarnation}\n".encode())
+    state.tenure.begin(incarnation, last)
     return incarnation

@@ -25,6 +25,16 @@ class Presence:
     def trouble(self) -> str:
         return self.dialer.trouble if self.dialer else "no router is configured"
 
+    @property
+    def admitted(self) -> bool:
+        """The router has let us in and has answered."""
+        return self.link is not None and self._machines is not None and self._left is None
+
+    @property
+    def replaced(self) -> bool:
+        """The router holds another daemon for the one of this ip."""
+        return self.dialer is not None and self.dialer.replaced
+
     def joined(self, link: Link) -> None:
         """A new link to the router: what we knew is void; what it tells while we ask is newer than its answer."""
         self._machines, self._left = {}, set()

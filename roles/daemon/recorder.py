@@ -15,11 +15,14 @@ from gevent.event import Event
 from agent import __version__
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
+from agent.line import one_line
 from agent.trouble import Trouble
+from agent.verdict import FOREIGN
 from roles.daemon import machine
 from roles.daemon.clock import GroupClock
 from roles.daemon.keeper import Keeper
 from roles.daemon.report import Reports
+from roles.daemon.tenure import Held, Tenure
 
 log = logging.getLogger("agent.recorder")
 
@@ -27,14 +30,24 @@ COLLECT_S = 0.005  # 200 processes that start together make a handful of exchang
 TICK_S = 1.0
 MACHINE_S = 5.0
 RETRY_S = 1.0
+HELD_S = 0.1
+VERIFY_S = 3.0
+VERIFIED = ("state", "wanted", "incarnation", "pid")
 
 
 class Recorder:
     def __init__(
-        self, globaldb: GlobalDb, clock: GroupClock, ip: str, folder: str, keepers: Callable[[], list[Keeper]]
+        self,
+        globaldb: GlobalDb,
+        clock: GroupClock,
+        tenure: Tenure,
+        ip: str,
+        folder: str,
+        keepers: Callable[[], list[Keeper]],
     ) -> None:
         self._globaldb = globaldb
         self._clock = clock
+        self._tenure = tenure
         self._ip = ip
         self._folder = folder
         self._keepers = keepers
@@ -43,7 +56,9 @@ class Recorder:
         self._indexed: set[str] = set()
         self._wake = Event()
         self._machine_due = 0.0
+        self._verify_due = 0.0
         self._trouble = Trouble()
+        self._foreign_hand = Trouble()
 
     def changed(self, keeper: Keeper) -> None:
         """To be recorded soon; never blocks."""
@@ -62,7 +77,10 @@ class Recorder:
             self._wake.clear()
             gevent.sleep(COLLECT_S)
             try:
+                if self._tenure.check():
+                    self._all_anew()
                 self._record_changes()
+                self._verify()
                 self._record_heartbeats()
                 self._record_machine()
             except (StoreDown, StoreRefused) as error:
@@ -70,10 +88,52 @@ class Recorder:
                     log.warning("records wait: %s", error)
                 gevent.sleep(RETRY_S)
                 continue
+            except Held:
+                self._wake.set()  # else a daemon that the router admits at once would be slow to say so
+                gevent.sleep(HELD_S)
+                continue
             if self._trouble.is_over():
                 log.info("records: globaldb is back, all are brought up to date")
-                for keeper in self._keepers():
-                    self.changed(keeper)
+                self._all_anew()
+
+    def _all_anew(self) -> None:
+        keepers = self._keepers()
+        self._reports.in_doubt(keeper.key for keeper in keepers)  # another daemon may have written meanwhile
+        for keeper in keepers:
+            self.changed(keeper)
+
+    def _verify(self) -> None:
+        """What we wrote still stands there; what another hand has put in its place is written again."""
+        if time.monotonic() < self._verify_due:
+            return
+        self._verify_due = time.monotonic() + VERIFY_S
+        keepers = {keeper.key: keeper for keeper in self._keepers() if keeper.key in self._indexed}
+        rows = self._globaldb.read_records(list(keepers), VERIFIED)
+        spoilt = [
+            (keeper, row)
+            for keeper, row in zip(keepers.values(), rows, strict=True)
+            if keeper.key not in self._changed and not self._stands(keeper, row)
+        ]
+        if not spoilt:
+            self._foreign_hand.is_over()
+            return
+        (first, row), *_ = spoilt
+        if self._foreign_hand.is_news(Exception("another hand")):
+            log.error(
+                "records: another hand wrote into %d of ours (%s: state %s, not %s), they are written again: "
+                "is there a second daemon for %s?",
+                len(spoilt), first.key, one_line(str(row[0])), _state(first), self._ip,
+            )  # fmt: skip
+        for keeper, row in spoilt:
+            if row[0] is None:
+                self._indexed.discard(keeper.key)
+            self.changed(keeper)
+
+    def _stands(self, keeper: Keeper, row: tuple[str | None, ...]) -> bool:
+        state, wanted, incarnation, pid = row
+        return (state, wanted, incarnation or "") == (_state(keeper), keeper.wanted, keeper.incarnation) and (
+            pid == str(keeper.pid) or (keeper.pid > 0 and self._reports.by_itself(keeper))
+        )
 
     def _look_for_strangers(self) -> None:
         """Has whoever had a port of ours left?"""
@@ -134,6 +194,7 @@ class Recorder:
         info = {
             **machine.statistics(self._folder),
             "version": __version__,
+            "incarnation": self._tenure.incarnation,
             "skew_s": None if self._clock.skew_s is None else round(self._clock.skew_s, 3),
             "processes_up": sum(1 for keeper in keepers if keeper.pid),
             "processes_wanted": sum(1 for keeper in keepers if keeper.wanted == "up"),
@@ -143,15 +204,19 @@ class Recorder:
     def _fields(self, keeper: Keeper) -> dict[str, object]:
         fields: dict[str, object] = {
             "wanted": keeper.wanted,
-            "state": keeper.state,
+            "state": _state(keeper),
             "since": round(keeper.since_at, 3),
             "exit": keeper.exit or keeper.reason,
             "incarnation": keeper.incarnation,
             "pid": keeper.pid,
         }
         if keeper.foreign:
-            fields["state"], fields["exit"] = "FOREIGN", keeper.foreign
+            fields["exit"] = keeper.foreign
         opening = self._reports.opening(keeper)
         if opening:
             fields["lastupdate"] = opening
         return fields
+
+
+def _state(keeper: Keeper) -> str:
+    return FOREIGN if keeper.foreign else keeper.state

@@ -88,6 +88,10 @@ class Reports:
             if beat is not None and not beat.by_itself:
                 beat.looked, beat.due = False, 0.0
 
+    def by_itself(self, keeper: Keeper) -> bool:
+        """Whether the application may write its `pid`, which may be another than the one we know."""
+        return keeper.spec.report == "self" or self._beat(keeper).by_itself
+
     def forget(self, key: str) -> None:
         self._beats.pop(key, None)
 

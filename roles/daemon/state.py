@@ -29,6 +29,7 @@ from roles.daemon.presence import Presence
 from roles.daemon.recorder import Recorder
 from roles.daemon.rights import Rights
 from roles.daemon.spawner import Spawner
+from roles.daemon.tenure import Tenure
 
 log = logging.getLogger("agent.daemon")
 
@@ -46,7 +47,10 @@ class DaemonState:
         self.rights = Rights(globaldb)
         self.audit = Audit(globaldb, ip)
         self.clock = GroupClock(globaldb.store)
-        self.recorder = Recorder(globaldb, self.clock, ip, str(folder), lambda: list(self.keepers.values()))
+        self.tenure = Tenure(globaldb, self.clock, self.presence, ip)
+        self.recorder = Recorder(
+            globaldb, self.clock, self.tenure, ip, str(folder), lambda: list(self.keepers.values())
+        )
         self._listeners: dict[str, Callable[[Outcome], object]] = {}
         self.atlas = Atlas(globaldb, self.configuration, ip)
         observer = Observer(globaldb, self.clock, self.presence)

@@ -206,11 +206,13 @@ class Group:
         name: str = "",
         key: Path | None = None,
         listen: str = "",
+        router: str = "",
         environ: Mapping[str, str] | None = None,
     ) -> Role:
         name = name or f"daemon-{ip}"
-        words = ("--ip", ip, "--listen", listen or str(self.daemon_address[ip]), "--router", str(self.router_address),
-                 "--key", str(key or self.folder / f"machine-{ip}.key"))  # fmt: skip
+        key = key or self.folder / f"machine-{ip}.key"
+        words = ("--ip", ip, "--listen", listen or str(self.daemon_address[ip]),
+                 "--router", router or str(self.router_address), "--key", str(key))  # fmt: skip
         return self._start(name, wait, *words, role="daemon", environ=environ)
 
     def _start(

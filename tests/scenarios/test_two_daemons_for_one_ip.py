@@ -1,6 +1,7 @@
 """Somebody starts a second daemon for a machine: the newest one wins, and everybody hears of it loudly."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +56,70 @@ def test_the_older_one_takes_over_again_when_the_newer_one_has_gone(group: Group
     router.wait_for(f"machine {IP}: online", since)
     assert older.child.poll() is None
     assert until(lambda: group.admin(OTHER).operate("start", IP)[f"大区1.{IP}.game"].good)
+
+
+KEY = f"大区1.{IP}.game"
+
+
+def written(group: Group) -> tuple[str, str, str]:
+    record = group.record(KEY)
+    return record["state"], record["wanted"], record["pid"]
+
+
+def test_a_second_daemon_that_no_router_admits_spoils_no_record(group: Group) -> None:
+    assert group.admin(IP).operate("start", IP)[KEY].good
+    before = until(lambda: written(group) if written(group)[0] == "RUNNING" else None)
+    since = group.daemon(IP).said
+
+    second = group.start_daemon(
+        IP, name="second", listen=f"{IP}:{free_port()}", router=f"127.0.0.1:{free_port()}"
+    )
+    second.wait_for("nothing is written into globaldb: another daemon")
+
+    assert written(group) == before
+    assert "another hand" not in group.daemon(IP).text()[since:]
+
+
+def test_a_daemon_that_starts_again_without_a_router_waits_for_nobody(group: Group) -> None:
+    group.daemon(IP).kill()
+    group.roles["router"].kill()
+    began = time.monotonic()
+    again = group.start_daemon(IP)
+
+    assert group.admin(IP).operate("start", IP)[KEY].good
+    until(lambda: group.record(KEY).get("state") == "RUNNING")
+    assert time.monotonic() - began < 10
+    assert "nothing is written" not in again.text()
+
+
+def test_what_another_hand_writes_into_a_record_is_put_right(group: Group) -> None:
+    assert group.admin(IP).operate("start", IP)[KEY].good
+    before = until(lambda: written(group) if written(group)[0] == "RUNNING" else None)
+
+    with group.globaldb.client() as client:
+        client.hset(f"process:{KEY}", mapping={"state": "STOPPED", "pid": 0, "wanted": "down"})
+
+    group.daemon(IP).wait_for("another hand wrote into 1 of ours")
+    until(lambda: written(group) == before, 5)
+    with group.globaldb.client() as client:
+        client.delete(f"process:{KEY}")
+        client.hdel("process", KEY)
+        until(lambda: group.record(KEY).get("state") == "RUNNING" and client.hexists("process", KEY), 10)
+
+
+def test_a_daemon_that_was_replaced_writes_nothing_until_it_is_admitted_again(group: Group) -> None:
+    older = group.daemon(IP)
+    assert group.admin(IP).operate("start", IP)[KEY].good
+    newer = group.start_daemon(IP, name="second", listen=f"{IP}:{free_port()}")
+    older.wait_for("nothing is written into globaldb:")
+    with group.globaldb.client() as client:
+        client.hset(f"process:{KEY}", "state", "FATAL")
+    newer.wait_for("another hand")
+
+    newer.stop()
+
+    older.wait_for(f"this daemon writes those of {IP} now")
+    until(lambda: written(group)[0] == "RUNNING", 10)
 
 
 def test_a_second_daemon_on_the_same_state_folder_does_not_start(group: Group) -> None:
