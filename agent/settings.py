@@ -20,6 +20,7 @@ from typing import Any
 import docopt
 
 from agent.errors import ConfigError, UsageError
+from agent.names import did_you_mean
 
 DEFAULT_FILE = Path("/etc/agent.toml")
 ROLES = ("router", "daemon", "admin", "globaldb", "world", "user", "key", "demo")
@@ -51,11 +52,14 @@ class Settings(dict[str, Any]):
 
 
 def load(usage: str, argv: list[str], role: str, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Merge everything. Raises ConfigError for the file; docopt ends the program on a wrong command line or --help."""
+    """Merge everything. Raises ConfigError for the file, UsageError for the command line; --help ends the program."""
     defaults = dict(_DEFAULT.findall(usage))
-    parsed = docopt.docopt(
-        re.sub(r"\[default: [^\]]*\]", "", usage), argv=[role, *argv] if _names_role(usage, role) else argv
-    )
+    # For people, and not for docopt: a default that it fills in would look like an option that was given.
+    shown = re.sub(r"\[default: ([^\]]*)\]", r"(default: \1)", usage)
+    try:
+        parsed = docopt.docopt(shown, argv=[role, *argv] if _names_role(usage, role) else argv)
+    except docopt.DocoptExit as error:
+        raise UsageError(_explain(str(error), usage, role)) from None
     options = [name for name in parsed if name.startswith("--")]
     config = parsed.get("--config") or environ.get("AGENT_CONFIG")
     file = _read_file(
@@ -81,6 +85,22 @@ def load(usage: str, argv: list[str], role: str, environ: Mapping[str, str] = os
         if isinstance(parsed[option], list) and not isinstance(values[option], list):
             values[option] = [values[option]]
     return Settings(values, sources)
+
+
+def _explain(complaint: str, usage: str, role: str) -> str:
+    """What docopt says of a wrong command line, in words: it names what it could not place as Python objects."""
+    synopsis = docopt.DocoptExit.usage.strip()
+    said = complaint.replace(docopt.DocoptExit.usage, "").partition("\n")[0].strip()
+    if said.startswith("Warning: ") or not said:
+        options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage))
+        words = set(re.findall(r"[\w-]+", synopsis))
+        rest = [found[1:-1] for found in re.findall(r"""(?<=[ (,\[])(?:'[^']*'|"[^"]*")(?=[,)])""", said)]
+        wrong = [word for word in rest if word not in options and word not in words]
+        said = "something is missing, too much, or given twice"
+        if wrong:
+            kind = "option" if wrong[0].startswith("-") else "word"
+            said = f"no place for the {kind} {wrong[0]}{did_you_mean(wrong[0], options if kind == 'option' else words)}"
+    return f"{said}\n{synopsis}\n`agent {role} --help` explains it"
 
 
 def _names_role(usage: str, role: str) -> bool:

@@ -103,7 +103,26 @@ def test_a_number_out_of_range_names_where_it_came_from(load, text):
         found.number("--timeout", 0.1, 1000)
 
 
-def test_a_wrong_command_line_ends_the_program_with_the_usage(load):
-    with pytest.raises(SystemExit) as end:
-        load(["--lisen", "x"])
-    assert "Usage:" in str(end.value.code)
+def test_the_help_shows_every_default(load, capsys):
+    with pytest.raises(SystemExit):
+        load(["--help"])
+    shown = capsys.readouterr().out
+    assert (
+        "reach it. (default: 0.0.0.0:8888)" in shown and "key group. (default: /etc/agent/group.key)" in shown
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["word"], "no place for the word word\nUsage:"),
+        (["--lissten", "x"], r'no place for the option --lissten \(did you mean "--listen"\?\)'),
+        (["--listen"], "--listen requires argument"),
+        (["--any-address", "--any-address"], "something is missing, too much, or given twice"),
+    ],
+)
+def test_a_wrong_command_line_is_explained_without_the_parsers_own_words(load, argv, complaint):
+    with pytest.raises(UsageError, match=complaint) as error:
+        load(argv)
+    assert "agent router --help" in str(error.value)
+    assert not any(word in str(error.value) for word in ("Warning", "Argument(", "Option(", "None"))
