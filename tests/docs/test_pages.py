@@ -91,3 +91,9 @@ def test_the_two_readmes_go_in_step() -> None:
 def _command(line: str) -> str:
     """Without its comment; a line of the picture only by its being there."""
     return "" if re.search("[─│▼·]", line) else re.split(r"\s{3,}|\s+#", line.strip())[0]
+
+
+def test_the_map_names_every_module_of_the_agent_and_the_daemon() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    modules = [path.stem for folder in ("agent", "roles/daemon") for path in (ROOT / folder).glob("[!_]*.py")]
+    assert [module for module in modules if not re.search(rf"\b{module}\b", page)] == []
