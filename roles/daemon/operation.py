@@ -16,6 +16,7 @@ import gevent
 from gevent.pool import Pool
 
 from agent.errors import AgentError, ConfigError, LinkLost, NoReply, Refused
+from agent.grant import Grant
 from agent.lifecycle import ALIVE, STOPPED
 from agent.link import Peer
 from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished
@@ -26,6 +27,7 @@ from agent.program import tier_of
 from agent.selection import Selection
 from roles.daemon.rights import may
 from roles.daemon.state import DaemonState
+from roles.daemon.target import forbidden, no_machine, targets
 
 log = logging.getLogger("agent.operation")
 
@@ -53,7 +55,8 @@ def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcom
         outcomes = _operate(state, peer, asked)
     except AgentError as error:
         if not asked.plan:
-            state.audit.note(peer.name, peer.address, what, [], f"refused: {error}")
+            no = "refused" if isinstance(error, Refused) and error.code == "forbidden" else "not done"
+            state.audit.note(peer.name, peer.address, what, [], f"{no}: {error}")
         raise
     if not asked.plan:
         state.audit.note(peer.name, peer.address, what, outcomes)
@@ -63,11 +66,12 @@ def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcom
 def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcome]:
     grants = state.rights.grants(peer.name)
     selection = Selection(asked.region, asked.machine, asked.name or "*")
-    processes = state.select(selection)
     if asked.verb == "kill":
-        ips = _kill_machine(state, asked, processes)
+        ip = _kill_machine(state, asked, grants, selection)
         if not asked.plan:
-            return _on_machines(state, peer, asked, {ip: [] for ip in ips})
+            return _on_machines(state, peer, asked, {ip: []})
+    processes = targets(state, peer.name, grants, asked.verb, selection)
+    if asked.verb == "kill":
         processes = _with_pid(state, processes, asked)
     allowed = [process for process in processes if may(grants, asked.verb, process)]
     refused = [
@@ -75,12 +79,8 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
         for process in processes
         if not may(grants, asked.verb, process)
     ]
-    if not processes:
-        raise Refused("unknown_target", f"no process is configured that matches {selection}")
     if not allowed:
-        raise Refused(
-            "forbidden", f"user {peer.name} may not {asked.verb} any of the {len(processes)} processes"
-        )
+        raise forbidden(peer.name, asked.verb, processes)
     if asked.plan:
         return [*refused, *_planned(state, asked.verb, allowed)]
     machines = len({process.ip for process in allowed})
@@ -112,13 +112,15 @@ def _tier_by_tier(
     return outcomes
 
 
-def _kill_machine(state: DaemonState, asked: OperateGroup, processes: list[Process]) -> set[str]:
-    ips = {process.ip for process in processes} or ({asked.machine} if asked.machine == state.ip else set())
-    if len(ips) != 1:
-        raise Refused(
-            "unknown_target", f"kill is for one machine; {asked.machine} is {len(ips)} machines of the world"
-        )
-    return ips
+def _kill_machine(
+    state: DaemonState, asked: OperateGroup, grants: tuple[Grant, ...], selection: Selection
+) -> str:
+    ips = {process.ip for process in state.select(selection)}
+    if not ips and asked.machine != state.ip:
+        raise no_machine(state, grants, "kill", selection)
+    if len(ips) > 1:
+        raise Refused("bad_request", f"kill is for one machine; {asked.machine} is {len(ips)} machines")
+    return ips.pop() if ips else state.ip
 
 
 def _with_pid(state: DaemonState, processes: list[Process], asked: OperateGroup) -> list[Process]:
@@ -280,6 +282,8 @@ def unpack(rows: list) -> list[Outcome]:
 
 
 def _in_words(asked: OperateGroup) -> str:
-    words = [asked.verb, *([asked.region] if asked.region != "*" else []), asked.machine]
+    words = [*([asked.region] if asked.region != "*" else []), asked.machine]
     words.append(str(asked.pid) if asked.verb == "kill" else (asked.name or "*"))
-    return " ".join("all" if word == "*" else word for word in words)
+    while len(words) > 1 and words[-1] == "*":
+        words.pop()
+    return " ".join([asked.verb, *("all" if word == "*" else word for word in words)])

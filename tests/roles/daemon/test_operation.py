@@ -105,7 +105,7 @@ def test_progress_of_another_machines_processes_is_not_believed(group):
 def test_a_viewer_stops_nothing_and_that_is_in_the_audit(group):
     link = beyond(group, good)
     for verb in ("start", "stop", "restart"):
-        with pytest.raises(Refused, match=f"user vic may not {verb} any of the 4") as refused:
+        with pytest.raises(Refused, match=f"user vic may not {verb} any of these 4 processes") as refused:
             outcomes(group, verb, "all", user="vic")
         assert refused.value.code == "forbidden"
     assert not link.asked
@@ -213,3 +213,74 @@ def test_odd_patterns_are_refused_and_every_one_is_in_the_audit(group, asked):
     with pytest.raises(AgentError):
         outcomes(group, "stop", **asked)
     assert len(group.state.audit._lines) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "said"),
+    [
+        (IP, "game1,gmae2", f'no process gmae2 on {IP} (did you mean "game2"?)'),
+        (f"{IP},192.168.1.19", "game1", 'no machine 192.168.1.19 (did you mean "192.168.1.1'),
+        (f"{IP},{FAR}", "game1", f"no process game1 on {FAR}"),
+        ("*", "game1,nothing,nil", "no process nothing; no process nil: nothing was done"),
+        (f"{FAR}", "gmae3", f'no process gmae3 on {FAR} (did you mean "game3"?): nothing was done'),
+        ("192.168.1.19", "game1", "no machine 192.168.1.19 (did you mean"),
+        (IP, "x*", f"no process x* on {IP}: nothing was done"),
+        ("*", "gmae1", 'no process gmae1 (did you mean "game1"?)'),
+    ],
+)
+@pytest.mark.parametrize("plan", [False, True])
+def test_one_word_that_matches_nothing_and_nothing_is_done(group, machine, name, said, plan):
+    link = beyond(group, good)
+    with pytest.raises(Refused) as refused:
+        outcomes(group, "start", machine, name, plan=plan)
+    assert refused.value.code == "unknown_target" and said in str(refused.value)
+    assert not link.asked and not group.state.keepers[key("game1")].pid
+    assert [line["verdict"][:9] for line in group.state.audit._lines] == ([] if plan else ["not done:"])
+
+
+def test_globs_beside_words_that_match_may_match_nothing(group):
+    beyond(group, good)
+    assert [*outcomes(group, "start", IP, "game1,x*")] == [key("game1")]
+
+
+def test_a_region_that_is_none_is_named(group):
+    with pytest.raises(Refused, match=r'no region 大区9 \(did you mean "大区1"\?\): nothing was done'):
+        operation.operate_group(group.state, group.peer(), OperateGroup("stop", "大区1,大区9", "*", "game1"))
+
+
+def test_what_a_user_may_not_see_is_for_him_not_there(group):
+    group.user("eve", f"restart on *:{IP}")
+    group.user("nil")
+    for target in ("game3", "nothing"):
+        with pytest.raises(Refused) as refused:
+            outcomes(group, "restart", FAR, target, user="eve")
+        assert refused.value.code == "unknown_target"
+        assert str(refused.value).startswith(f"no machine {FAR}") and "game1" not in str(refused.value)
+        with pytest.raises(Refused, match="user nil may not restart anything"):
+            outcomes(group, "restart", FAR, target, user="nil")
+
+
+def test_one_process_is_named_where_it_is_forbidden(group):
+    with pytest.raises(Refused, match=f"user vic may not stop {key('game1')}$"):
+        outcomes(group, "stop", IP, "game1", user="vic")
+
+
+@pytest.mark.parametrize(
+    ("region", "machine", "name", "words"),
+    [
+        ("*", "*", "*", "all"),
+        ("*", "*", "game1", "all game1"),
+        ("大区1", "*", "*", "大区1"),
+        ("大区1", "*", "x", "大区1 all x"),
+        ("*", IP, "*", IP),
+    ],
+)
+def test_the_audit_has_the_command_as_it_is_typed(group, region, machine, name, words):
+    beyond(group, good)
+    try:
+        operation.operate_group(
+            group.state, group.peer(), OperateGroup("stop", region, machine, name, wide=True)
+        )
+    except Refused:
+        assert name == "x"
+    assert group.state.audit._lines[-1]["what"] == f"stop {words}"
