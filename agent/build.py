@@ -10,6 +10,7 @@ from agent import __version__
 from agent.frozen import is_frozen, resource_path
 
 UNKNOWN = "unknown"
+SHORT_CHARS = 7  # of a commit, as git abbreviates
 
 
 class Build(NamedTuple):
@@ -27,6 +28,18 @@ def this_build() -> Build:
     if is_frozen():
         return Build(**json.loads(resource_path("build.json").read_text()))
     return Build(__version__, git_commit(), f"{UNKNOWN}, runs from source")
+
+
+def short_name() -> str:
+    """`0.1.0`; of a frozen binary also its commit, `0.1.0+ba23ed3`, so that two builds of one version are told apart.
+
+    From source the commit is left out: git would have to be run for it.
+    """
+    if not is_frozen():
+        return __version__
+    build = this_build()
+    commit, _, dirty = build.commit.partition("-")
+    return f"{build.version}+{commit[:SHORT_CHARS]}{'-dirty' if dirty else ''}"
 
 
 def git_commit() -> str:

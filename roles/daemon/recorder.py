@@ -12,7 +12,7 @@ import gevent
 import ujson
 from gevent.event import Event
 
-from agent import __version__
+from agent.build import short_name
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.line import one_line
@@ -51,6 +51,7 @@ class Recorder:
         self._ip = ip
         self._folder = folder
         self._keepers = keepers
+        self._version = short_name()
         self._reports = Reports()
         self._changed: dict[str, Keeper] = {}
         self._indexed: set[str] = set()
@@ -193,7 +194,7 @@ class Recorder:
         keepers = self._keepers()
         info = {
             **machine.statistics(self._folder),
-            "version": __version__,
+            "version": self._version,
             "incarnation": self._tenure.incarnation,
             "skew_s": None if self._clock.skew_s is None else round(self._clock.skew_s, 3),
             "processes_up": sum(1 for keeper in keepers if keeper.pid),
