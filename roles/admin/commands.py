@@ -5,6 +5,7 @@ A command asks only for the parts of the picture that it shows: a group has 20,0
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from agent.errors import AgentError, LinkLost, NoReply, Refused
 from agent.messages import DescribeProcess, OperateGroup, ReadAudit, ReadSessions
@@ -82,7 +83,8 @@ def list_pid(desk: Desk, command: Command) -> Result:
 def describe(desk: Desk, picture: Picture, row: Row) -> Result:
     """What the daemon of its machine sees now; what was last known where it cannot be asked."""
     entry = views.process(picture, row, desk.now())
-    facts, notes, code = {}, [], 0
+    facts: dict[str, Any] = {}
+    notes, code = [], 0
     try:
         facts = desk.ask(DescribeProcess(row.key)).facts
     except (Refused, NoReply, LinkLost) as error:
@@ -90,6 +92,7 @@ def describe(desk: Desk, picture: Picture, row: Row) -> Result:
             raise
         notes.append(f"{error}; shown is what was last known")
         code = error.exit_code
+    entry["type"] = entry["type"] or str(facts.get("type", ""))  # the world was not asked for
     document = {"pid": row.pid, "processes": [{**entry, "facts": facts}]}
     return Result(views.description(entry, facts), document, code, notes)
 

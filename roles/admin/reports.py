@@ -7,12 +7,14 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, REFUSED, RESULTS, UNKNOWN, Outcome, exit_code
-from agent.table import render, safe
+from agent.table import safe
 from roles.admin import quantity
+from roles.admin.fold import table
 from roles.admin.grammar import VERBS, Verb
 from roles.admin.picture import Change
 from roles.admin.result import Result
 
+TOLD = 20  # targets that went wrong, on stderr
 MARKS = {OK: "✓", ALREADY: "✓", FAILED: "✗", REFUSED: "✗", UNKNOWN: "?"}
 
 
@@ -28,7 +30,7 @@ def outcomes(verb: str, found: Sequence[Outcome], *, plan: bool = False) -> Resu
             outcome.result,
             outcome.target,
             str(outcome.pid or ""),
-            "" if outcome.detail == f"pid {outcome.pid}" else outcome.detail,  # which stands beside it
+            _detail(outcome),
         ]
         for outcome in ordered
     ]
@@ -40,8 +42,17 @@ def outcomes(verb: str, found: Sequence[Outcome], *, plan: bool = False) -> Resu
         "summary": {result: counts[result] for result in _results(counts)},
     }
     code = exit_code(ordered)
-    table = render(rows, ["", "RESULT", "TARGET", "PID", "DETAIL"], "<<<><").splitlines() if rows else []
-    return Result([*table, summary(verb, counts, plan=plan)], document, code)
+    lines = table(rows, ["", "RESULT", "TARGET", "PID", "DETAIL"], "<<<><")
+    trouble = [f"{verb} {o.target}: {o.result}: {o.detail}" for o in ordered if not o.good]
+    if len(trouble) > TOLD:
+        trouble[TOLD:] = [f"{verb}: {summary(verb, counts, plan=plan)}"]
+    return Result([*lines, summary(verb, counts, plan=plan)], document, code, trouble=trouble)
+
+
+def _detail(outcome: Outcome) -> str:
+    """Without what stands beside it."""
+    detail = outcome.detail.removeprefix(f"process {outcome.target}: ")
+    return "" if detail == f"pid {outcome.pid}" else detail
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def sessions(found: Sequence[Sequence[Any]], silent: Sequence[str]) -> Result:
          quantity.moment(entry.get("since_at") or 0.0), entry.get("version")]
         for entry in entries
     ]  # fmt: skip
-    lines = render(rows, ["DAEMON", "USER", "FROM", "SINCE", "VERSION"]).splitlines() if rows else []
+    lines = table(rows, ["DAEMON", "USER", "FROM", "SINCE", "VERSION"])
     notes = [f"no answer from {', '.join(silent)}: who is logged in there is unknown"] if silent else []
     return Result(lines, {"sessions": entries, "silent": list(silent)}, 5 if silent else 0, notes)
 
@@ -120,10 +131,8 @@ def audit(lines: Sequence[dict[str, Any]]) -> Result:
         ]
         for line in lines
     ]
-    table = (
-        render(rows, ["WHEN", "USER", "FROM", "DAEMON", "COMMAND", "VERDICT"]).splitlines() if rows else []
-    )
-    return Result(table, {"lines": list(lines)})
+    shown = table(rows, ["WHEN", "USER", "FROM", "DAEMON", "COMMAND", "VERDICT"])
+    return Result(shown, {"lines": list(lines)})
 
 
 def _blamed(line: dict[str, Any]) -> list[str]:
@@ -158,9 +167,8 @@ def help_list() -> Result:
         for verb in VERBS.values()
         for usage in verb.usage
     ]
-    lines = render(rows).splitlines()
     return Result(
-        [*lines, "", *VERBS["start"].more.splitlines()], {"commands": [_verb(name) for name in VERBS]}
+        [*table(rows), "", *VERBS["start"].more.splitlines()], {"commands": [_verb(name) for name in VERBS]}
     )
 
 

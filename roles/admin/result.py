@@ -6,9 +6,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """`lines` for people and `document` for programs (stable keys) go to stdout, `notes` to stderr."""
+    """`lines` for people and `document` for programs (stable keys) go to stdout, `notes` to stderr.
+
+    `trouble` is what of the lines went wrong: where stdout is no terminal it stands on stderr too, for cron to mail.
+    """
 
     lines: list[str]
     document: dict[str, Any]
     exit_code: int = 0
     notes: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)

@@ -9,6 +9,7 @@ import ujson
 
 from agent.table import paint as coloured
 from agent.table import safe, width
+from roles.admin.fold import fold
 from roles.admin.result import Result
 
 COLOURS = {
@@ -45,9 +46,22 @@ class Screen:
             self.document({"command": command, "exit_code": result.exit_code, **result.document})
         else:
             self.lines(result.lines)
+        if not self.tty and not self._together():
+            for line in result.trouble:
+                self.complain(line)
+
+    def _together(self) -> bool:
+        """Whether stdout and stderr end up in one file: nobody needs to read there twice what went wrong."""
+        try:
+            out, err = os.fstat(self.out.fileno()), os.fstat(self.err.fileno())
+        except (OSError, ValueError):
+            return False
+        return (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
 
     def lines(self, lines: list[str]) -> None:
-        self.out.write("".join(f"{self.dress(line)}\n" for line in lines))
+        if self.tty:
+            lines = [self.dress(piece) for line in lines for piece in fold(line, self.width)]
+        self.out.write("".join(f"{line}\n" for line in lines))
         self.out.flush()
 
     def document(self, document: dict[str, Any]) -> None:

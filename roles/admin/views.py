@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent.names import split_key
-from agent.table import render, safe
+from agent.table import safe
 from roles.admin import quantity
+from roles.admin.fold import table
 from roles.admin.picture import MachineRow, Picture, Row, verdict_order
 from roles.admin.result import Result
 
@@ -34,7 +35,7 @@ def world(picture: Picture) -> Result:
     if len(regions) > 1:
         rows.append(_world_line("total", total, shown))
     headers = [verdict + _mark(picture) for verdict in shown]
-    lines = _table(["REGION", "MACHINES", "PROCESSES", *headers], rows, "<" + ">" * (2 + len(shown)))
+    lines = table(rows, ["REGION", "MACHINES", "PROCESSES", *headers], "<" + ">" * (2 + len(shown)))
     lines = lines or ["the world is empty; one is loaded by: agent world import FILE"]
     return Result(lines, document, 0, _problems(picture))
 
@@ -62,7 +63,7 @@ def machines(picture: Picture, ips: Iterable[str], now: float) -> Result:
     entries = [_machine(picture, ip, now) for ip in ips]
     rows = [_machine_line(entry, _mark(picture)) for entry in entries]
     headers = ["IP", "REGIONS", "ONLINE", "LOAD", "CPU", "MEMORY", "DISK", "UP/WANTED", "VERSION", "NOTE"]
-    lines = _table(headers, rows, "<<<>>>>><<")
+    lines = table(rows, headers, "<<<>>>>><<")
     return Result(lines, {"machines": entries, "problems": picture.problems}, 0, _problems(picture))
 
 
@@ -174,7 +175,7 @@ def process_lines(entries: Sequence[dict[str, Any]], *, old: bool = False) -> li
     if several_ips or several_regions:
         columns, align = ["REGION", "IP", *columns], "<<" + align
         rows = [[entry["region"], entry["ip"], *row] for row, entry in zip(rows, entries, strict=True)]
-    return _table(columns, rows, align)
+    return table(rows, columns, align)
 
 
 def _process_line(entry: dict[str, Any], mark: str) -> list[str]:
@@ -189,7 +190,7 @@ def _process_line(entry: dict[str, Any], mark: str) -> list[str]:
         _told(info, "rss", quantity.size) if entry["pid"] else "",
         "" if age_s is None else quantity.duration(age_s),
         str(entry["startcount"]),
-        entry["exit"],
+        entry["exit"].removeprefix(f"process {entry['key']}: "),
     ]
 
 
@@ -204,15 +205,18 @@ def _summary(verdicts: dict[str, int]) -> str:
 
 
 def description(entry: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """Everything about one process: `facts` come from its daemon; without them what the picture knows."""
-    shown = facts or {
-        **{key: entry[key] for key in ("verdict", "wanted", "pid", "startcount", "exit", "type")},
+    """Everything about one process: the verdict, which the picture knows, then `facts`, which come from its daemon;
+    without them what else the picture knows."""
+    told = {
+        **{key: entry[key] or "" for key in ("verdict", "wanted", "pid")},
         "uptime": "" if entry["uptime_s"] is None else quantity.duration(entry["uptime_s"]),
         "last report": "" if entry["age_s"] is None else f"{quantity.duration(entry['age_s'])} ago",
-        **entry["info"],
+        "last exit": entry["exit"],
+        "type": entry["type"],
     }
+    shown = told | (facts or {"startcount": entry["startcount"], **entry["info"]})
     rows = [[name, _fact(name, value)] for name, value in shown.items() if value not in (None, "")]
-    return [safe(entry["key"]), *(f"  {line}" for line in render(rows).splitlines())]
+    return [safe(entry["key"]), *table(rows, before="  ")]
 
 
 def _fact(name: str, value: Any) -> str:
@@ -224,7 +228,20 @@ def _fact(name: str, value: Any) -> str:
             return quantity.duration(value)
         if name == "rss":
             return quantity.size(value)
+    if name == "kernel state" and value in KERNEL_STATES:
+        return f"{value} ({KERNEL_STATES[value]})"
     return _readable(value)
+
+
+# of /proc/PID/stat
+KERNEL_STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for a disk",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "ended, not yet reaped",
+}
 
 
 def _readable(value: Any) -> str:
@@ -236,10 +253,6 @@ def _readable(value: Any) -> str:
 
 
 # ---- shared -------------------------------------------------------------------------------------------------------
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]], align: str) -> list[str]:
-    return render(rows, headers, align).splitlines() if rows else []
 
 
 def _mark(picture: Picture) -> str:

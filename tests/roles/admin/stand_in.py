@@ -64,6 +64,8 @@ class State:
         self.rows["大区1.10.0.0.2.game1"][3] = 100  # the pid of another machine's game1
         self.rows["大区2.10.0.0.1.chat1"][1:4] = ["EXITED", "down", 0]
         self.rows["大区2.10.0.0.1.chat1"][7] = "code 1"
+        self.silent = self.rows["大区1.10.0.0.2.bad1"]
+        self.silent[7] = "signal TERM"
 
     def select(self, message) -> list[str]:
         selection = Selection(message.region, message.machine, message.name or "*")
@@ -93,6 +95,8 @@ def watch(state, peer, message):
         world=world if wants("world") else [],
         machines=[[ip, ip != "10.0.0.3", 2.0, INFO | RIVAL.get(ip, {})] for ip in ips],
     ))  # fmt: skip
+    if message.pid == state.silent[3]:
+        rows = [[state.silent[0], "SILENT", *state.silent[2:]]]
     peer.notify(messages.PictureChanged(at=time.time(), processes=rows if wants("processes") else []))
     if message.follow:
         state.links.append(peer)
@@ -136,6 +140,10 @@ def finish(state, peer, message, key) -> list:
 def describe(state, _peer, message):
     if split(message.key)[2] == "mute1":
         raise Refused("timed_out", "router 10.0.0.9: no answer from 10.0.0.2")
+    if split(message.key)[2] == "bad1":
+        return messages.ProcessDescription(
+            message.key, {"state": "RUNNING", "type": "gameserver", "kernel state": "T"}
+        )
     return messages.ProcessDescription(
         message.key, {"state": "RUNNING", "command": "./t --port 1", "rss": 64 << 20}
     )

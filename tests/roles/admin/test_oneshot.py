@@ -86,6 +86,37 @@ def test_a_pattern_that_is_one_machine_needs_no_yes(daemon):
     assert admin(daemon.address, "stop 大区1 10.0.0.1* all").returncode == 0
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_what_went_wrong_is_on_stderr_too_for_a_script_that_throws_stdout_away(quiet_daemon, more):
+    done = admin(quiet_daemon.address, *more, "start 10.0.0.2 game1,bad1,mute1,forbidden1")
+    assert done.stderr.splitlines() == [
+        "agent: start 大区1.10.0.0.2.bad1: failed: exited with code 3",
+        "agent: start 大区1.10.0.0.2.forbidden1: refused: no right",
+        "agent: start 大区1.10.0.0.2.mute1: unknown: no answer",
+    ]
+    assert admin(quiet_daemon.address, *more, "start 10.0.0.2 game1").stderr == ""
+
+
+def test_in_one_file_it_stands_once(quiet_daemon, tmp_path):
+    command = [sys.executable, "-m", "agent", "admin", quiet_daemon.address, "-c", "start 10.0.0.2 bad1"]
+    with open(tmp_path / "log", "w+") as log:
+        subprocess.run(
+            command, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=30
+        )
+        log.seek(0)
+        assert log.read().count("exited with code 3") == 1
+
+
+def test_list_pid_tells_the_verdict_the_last_report_and_the_type_beside_what_its_daemon_says(quiet_daemon):
+    done = admin(quiet_daemon.address, "list 104")
+    words = [line.split() for line in done.stdout.splitlines()]
+    assert ["verdict", "SILENT"] in words and ["state", "RUNNING"] in words
+    assert ["last", "exit", "signal", "TERM"] in words and ["kernel", "state", "T", "(stopped)"] in words
+    assert any(line[:2] == ["last", "report"] for line in words)
+    (process,) = json.loads(admin(quiet_daemon.address, "--json", "list 104").stdout)["processes"]
+    assert (process["verdict"], process["type"], process["exit"]) == ("SILENT", "gameserver", "signal TERM")
+
+
 def test_a_user_without_the_right_ends_with_4(quiet_daemon):
     done = admin(quiet_daemon.address, "stop 10.0.0.1 all", AGENT_USER="bob")
     assert (done.returncode, done.stdout) == (4, "")

@@ -106,7 +106,7 @@ def test_a_process_as_a_document_keeps_its_keys(picture):
 
 
 def test_facts_are_read_as_their_names_say():
-    entry = {"key": "大区1.10.0.0.1.g"}
+    entry = views.process(Picture(), Row("大区1.10.0.0.1.g", ""), NOW)
     lines = views.description(
         entry, {"rss": 3 << 20, "cpu_s": 90, "started_at": 1e9, "open files": 12, "exit": "", "n": None}
     )
@@ -216,7 +216,8 @@ def test_text_from_elsewhere_cannot_steer_the_terminal(picture):
     )
     result = views.processes(picture, [picture.row("大区1.10.0.0.1.网关1")], NOW)
     assert len(result.lines) == 3 and "\x1b" not in "".join(result.lines)
-    assert "\x1b" not in views.description({"key": "a\x1b[31m"}, {"x\x1b": "y\x1b"})[0]
+    (entry,) = result.document["processes"]
+    assert "\x1b" not in "".join(views.description(entry | {"key": "a\x1b[31m"}, {"x\x1b": "y\x1b"}))
     assert "\x1b" not in reports.change(Change("k\x1b", None, Row("k", "UP\x1b")), "12:00:00").lines[0]
 
 
