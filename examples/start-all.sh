@@ -29,7 +29,7 @@ note() { if [ "$1" -gt "$worst" ]; then worst=$1; fi; }
 for step in ${STEPS:-group*,chat* game* gate* all}; do
     agent admin "$daemon" --yes --timeout 300 -c "start $region all $step" || note $?
     if [ "$worst" != 0 ]; then
-        echo "${0##*/}: $step did not come up, so what comes after it was not started" >&2
+        echo "${0##*/}: not all of $step came up, so what comes after it was not started" >&2
         break
     fi
 done

@@ -158,7 +158,7 @@ def test_the_start_script_says_in_the_end_what_is_not_up_also_after_a_failure(st
     done = start_all.run("大区1", game=1)
     assert start_all.commands[-2:] == ["start 大区1 all game*", "list 大区1"], "gates stay shut"
     assert done.returncode == 1
-    assert "game* did not come up" in done.stderr
+    assert "not all of game* came up" in done.stderr
     assert "gate1  STOPPED" in done.stdout and "game1" not in done.stdout
 
 
