@@ -53,7 +53,7 @@ class Figure:
     @property
     def verdict(self) -> str:
         if self.ratio is None:
-            return "not measured"
+            return "not measured" if self.peer else ""
         if self.reach is None and self.aim is None:
             return ""
         if self.aim is not None and self.aim.holds(self.ratio):
