@@ -281,11 +281,15 @@ class TargetFinished:
 @message("picture.begun")
 @dataclass(frozen=True, slots=True)
 class PictureBegun:
-    """The whole picture has been sent (its PictureChanged notices came before this reply)."""
+    """The whole picture has been sent (its PictureChanged notices came before this reply).
+
+    `limited`: of what there is, only what this user may list.
+    """
 
     processes: int
     tick_s: float
     problems: list = field(default_factory=list)
+    limited: bool = False
 
 
 @message("picture.watch", reply=PictureBegun)

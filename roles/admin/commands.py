@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agent.errors import AgentError, LinkLost, NoReply, Refused
+from agent.errors import AgentError, LinkLost, NoReply, Refused, UsageError
 from agent.messages import DescribeProcess, OperateGroup, ReadAudit, ReadSessions
 from agent.names import did_you_mean
 from agent.outcome import UNKNOWN, Outcome, exit_code
@@ -52,7 +52,13 @@ def list_process(desk: Desk, command: Command) -> Result:
     rows = picture.select(command.selection)
     if not rows and not _is_empty_place(picture, command.selection):
         raise missing(desk.picture(("world",)), command.selection)
-    return views.processes(picture, rows, desk.now())
+    result = views.processes(picture, rows, desk.now())
+    selection = command.selection
+    if "," in selection.region + selection.machine + selection.name:
+        wrong = misnamed(desk.picture(("world",)), selection)
+        if wrong is not None:  # beside words that do name something it would go unseen
+            return replace(result, exit_code=wrong.exit_code, notes=[*result.notes, str(wrong)])
+    return result
 
 
 def list_key(desk: Desk, command: Command) -> Result:
@@ -107,7 +113,18 @@ def operate(desk: Desk, command: Command) -> Result:
         command.verb, selection.region, selection.machine, "" if command.pid else selection.name,
         command.pid, command_number(), command.plan,
     )  # fmt: skip
-    targets: list[str] = []
+    try:
+        return _operate(desk, command, request)
+    except Refused as error:
+        if error.code == "unknown_target" and not command.pid:
+            raise UsageError(
+                str(error)
+            ) from None  # a word that names nothing; a pid may have ended meanwhile
+        raise
+
+
+def _operate(desk: Desk, command: Command, request: OperateGroup) -> Result:
+    selection, targets = command.selection, list[str]()
     if selection.is_wide and not command.plan:
         if not desk.sure:
             planned = desk.operate(replace(request, plan=True))
@@ -194,6 +211,14 @@ COMMANDS: dict[str, Callable[[Desk, Command], Result]] = {
 
 def missing(picture: Picture, selection: Selection) -> AgentError:
     """Which word of a selection that matched nothing is to blame; `picture` has the whole world."""
+    return misnamed(picture, selection) or UsageError(
+        f"nothing matches {selection}: these exist, but not together"
+    )
+
+
+def misnamed(picture: Picture, selection: Selection) -> AgentError | None:
+    """The first word of a selection that names nothing at all; `picture` has the whole world."""
+    yours = " that you may list" if picture.limited else ""
     names = {name for processes in picture.world.values() for name in processes}
     for noun, pattern, known, where in (
         ("region", selection.region, picture.regions, "list world"),
@@ -204,8 +229,8 @@ def missing(picture: Picture, selection: Selection) -> AgentError:
             accepts = matcher(word)
             if accepts and not any(map(accepts, known)):
                 hint = did_you_mean(word, known)
-                return Refused("unknown_target", f'no {noun} "{word}"{hint}; `{where}` shows what there is')
-    return Refused("unknown_target", f"nothing matches {selection}: these exist, but not together")
+                return UsageError(f'no {noun} "{word}"{yours}{hint}; `{where}` shows what there is')
+    return None
 
 
 def _is_empty_place(picture: Picture, selection: Selection) -> bool:

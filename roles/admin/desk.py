@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import gevent
+
 from agent.errors import AgentError, LinkLost, NoReply
 from agent.messages import OperateGroup
 from agent.outcome import Outcome
@@ -21,6 +23,7 @@ from roles.admin.screen import Screen
 from roles.admin.session import Session
 
 READ_S = 20.0
+TICK_S = 1.0
 EVERYTHING = Selection()
 
 
@@ -62,12 +65,23 @@ class Desk:
     def operate(self, request: OperateGroup, total: int = 0) -> Operated:
         """Wait for the outcomes and show progress. A wait that ends early leaves those that came by then."""
         came: dict[str, Outcome] = {}
+        began = self.now()
 
         def progress(outcome: Outcome) -> None:
             came[outcome.target] = outcome
-            counts = Counter(outcome.result for outcome in came.values())
-            self.screen.progress(reports.progress(counts, total))
+            show()
 
+        def show() -> None:
+            counts = Counter(outcome.result for outcome in came.values())
+            told = f" {reports.progress(counts, total)}" if came or total else ""
+            self.screen.progress(f"{request.verb}: waiting {self.now() - began:.0f} s …{told}")
+
+        def tick() -> None:
+            while True:
+                gevent.sleep(TICK_S)
+                show()
+
+        ticking = gevent.spawn(tick)
         with self.session.progress_of(request.command, progress):
             try:
                 reply = self.interrupt.run(self.session.call, request, self.timeout_s)
@@ -80,6 +94,7 @@ class Desk:
             except (LinkLost, NoReply) as error:
                 return Operated(list(came.values()), f"{error}; the command may go on: `audit` shows its end")
             finally:
+                ticking.kill()
                 self.screen.end_progress()
 
     def warn(self, error: AgentError | str) -> None:

@@ -90,8 +90,7 @@ def parse(text: str) -> Command:
     if not words:
         raise UsageError("no command; `help` lists them")
     verb, rest = words[0], words[1:]
-    if verb == "quit":
-        verb = "exit"
+    verb = {"quit": "exit", "?": "help"}.get(verb, verb)
     if verb not in VERBS:
         raise UsageError(f'unknown command "{verb}"{did_you_mean(verb, VERBS)}; `help` lists the commands')
     try:
@@ -143,6 +142,8 @@ def _parse_kill(text: str, words: list[str]) -> Command:
         raise UsageError(f'"{ip}" is not the ip of one machine: kill takes one')
     if not _is_number(pid):
         raise UsageError(f'"{pid}" is not a pid; to stop a process by its name: stop {ip} {pid}')
+    if _pid(pid) == 1:
+        raise UsageError("pid 1 is the first process of the machine, and never one that the agent started")
     return Command(text, "kill", selection=Selection(region, ip, "*"), pid=_pid(pid))
 
 
@@ -168,7 +169,7 @@ def _parse_audit(text: str, verb: str, words: list[str]) -> Command:
 def _parse_help(text: str, verb: str, words: list[str]) -> Command:
     topic = "exit" if words == ["quit"] else " ".join(words)
     if topic and topic not in VERBS:
-        raise UsageError(f'no command "{topic}"{did_you_mean(topic, VERBS)}')
+        raise UsageError(f'no command "{topic}"{did_you_mean(topic, VERBS)}; there are {", ".join(VERBS)}')
     return Command(text, verb, topic=topic)
 
 

@@ -9,6 +9,8 @@ from agent import credential
 from agent.errors import UsageError
 from agent.names import user_problem
 
+TRIES = 3
+
 
 class Credentials(NamedTuple):
     user: str
@@ -30,7 +32,14 @@ def find(
     typed = not password_file and "AGENT_PASSWORD" not in environ
     if typed and not sys.stdin.isatty():
         raise UsageError(f"no password for user {name}: give --password-file FILE, or set AGENT_PASSWORD")
-    return Credentials(name, credential.read_password(password_file, environ, f"password of {name}: "), typed)
+    for _try in range(TRIES):
+        password = credential.read_password(password_file, environ, f"password of {name}: ")
+        if not any(ord(c) < 32 or ord(c) == 127 for c in password):
+            return Credentials(name, password, typed)
+        if not typed:
+            break
+        print("agent: a control character was in it (Ctrl-L?); type it again", file=sys.stderr)
+    raise UsageError(f"the password of {name} has a control character in it, which none may have")
 
 
 def _ask_user(default: str, ask: Callable[[str], str] | None) -> str:

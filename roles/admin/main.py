@@ -19,8 +19,9 @@ Options:
 Without -c it is a shell; if its input is no terminal, every line of it is a command.
 Every option is also an environment variable (AGENT_USER, …) and a key of the TOML file's [admin] table.
 
-Exit codes: 0 every target has what was asked · 1 some target failed · 2 wrong usage · 3 could not connect or log in ·
-4 forbidden · 5 outcome unknown for some target. Results go to stdout, errors to stderr.
+Exit codes: 0 every target has what was asked · 1 some target failed · 2 wrong usage, or a word that names nothing ·
+3 could not connect or log in · 4 forbidden · 5 outcome unknown for some target.
+Results go to stdout, errors to stderr; where stdout is no terminal, targets that went wrong stand on stderr too.
 """
 
 import logging
@@ -28,7 +29,7 @@ import os
 import sys
 
 from agent import address, logs, settings
-from agent.errors import LoginRefused
+from agent.errors import AgentError, LoginRefused
 from roles.admin import grammar, login, oneshot
 from roles.admin.interrupt import Interrupt
 from roles.admin.screen import Screen
@@ -46,13 +47,8 @@ def main(argv: list[str]) -> int:
     daemon = daemon._replace(host=daemon.host or HERE)
     timeout_s = options.number("--timeout", 0.1, 24 * 3600)
     lines = options["--command"] or _piped_lines()
-    # All of them are read before the first one runs: a typing error in the last one is found in time.
-    script = [grammar.parse(line) for line in lines or []]
     screen = Screen(as_json=options["--json"])
-    if script and all(command.verb == "help" for command in script):
-        session = Session(daemon, "", "")  # help needs nobody
-    else:
-        session = _log_in(daemon, options, shell=lines is None)
+    script, session = _begin(daemon, options, screen, lines)
     try:
         desk_options = (session, screen, Interrupt(), timeout_s, options["--yes"])
         if lines is not None:
@@ -63,6 +59,25 @@ def main(argv: list[str]) -> int:
         return run_shell(*desk_options)
     finally:
         session.close()
+
+
+def _begin(
+    daemon: address.Address, options: settings.Settings, screen: Screen, lines: list[str] | None
+) -> tuple[list[grammar.Command], Session]:
+    """Read the commands and log in. Raises AgentError, and with --json has said it as a document then."""
+    line, script = "", []
+    try:
+        # All of them are read before the first one runs: a typing error in the last one is found in time.
+        for line in lines or []:
+            script.append(grammar.parse(line))
+        if script and all(command.verb == "help" for command in script):
+            return script, Session(daemon, "", "")  # help needs nobody
+        line = script[0].text if script else ""
+        return script, _log_in(daemon, options, shell=lines is None)
+    except AgentError as error:
+        if screen.as_json and lines:
+            screen.document({"command": line, "exit_code": error.exit_code, "error": str(error)})
+        raise
 
 
 def _piped_lines() -> list[str] | None:

@@ -88,6 +88,7 @@ class Picture:
         self.problems: list[str] = []
         self.at = 0.0
         self.heard: float | None = None
+        self.limited = False  # to what this user may list
         self.trouble = ""  # why nothing newer comes: all of it is as of `heard` then
 
     # ---- what comes in --------------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@
 Its greenlets are the link's own; `keep` makes it come back when the link ends.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -18,7 +20,7 @@ from agent import __version__, dialer, messages
 from agent.address import Address
 from agent.backoff import Backoff
 from agent.dispatch import SHARED, Table
-from agent.errors import AgentError, ConnectFailed, LoginRefused
+from agent.errors import AgentError, ConnectFailed, LoginRefused, Refused
 from agent.handshake import Identity
 from agent.link import Link, Peer
 from agent.outcome import Outcome
@@ -27,6 +29,8 @@ from roles.admin.picture import Picture
 SUBSCRIBE_S = 30.0
 OVERDUE_S = 10.0  # a picture that is not complete by then is shown as it is
 REFUSALS = 3  # in a row: the password was changed or the user removed; more tries would only fill the audit
+
+READING = (messages.WatchPicture, messages.ReadAudit)  # what needs globaldb
 
 Progress = Callable[[Outcome], None]
 
@@ -68,7 +72,14 @@ class Session:
         """Raises Refused, LinkLost, NoReply, and ConnectFailed while there is no link (then nothing was sent)."""
         if self.link is None:
             raise ConnectFailed(f"{self.trouble}: nothing was sent")
-        return self.link.call(request, timeout_s)
+        try:
+            return self.link.call(request, timeout_s)
+        except Refused as error:
+            if error.code != "unavailable":
+                raise
+            text = f"daemon {self.daemon}: {_there(str(error)).removeprefix(f'daemon {self.daemon}: ')}"
+            going_on = "; start, stop and kill still work" if isinstance(request, READING) else ""
+            raise Refused(error.code, text + going_on) from None
 
     def subscribe(self, request: messages.WatchPicture, timeout_s: float = SUBSCRIBE_S) -> None:
         """Fill `picture`; with `follow` it is kept so, through reconnections too. Raises what `call` raises."""
@@ -77,10 +88,10 @@ class Session:
         try:
             begun: messages.PictureBegun = self.call(request, timeout_s)
         except AgentError as error:
-            self.picture.trouble = str(error)
+            self.picture.trouble = _there(str(error))
             raise
         self._show_coming()
-        self.picture.problems = list(map(str, begun.problems))
+        self.picture.problems, self.picture.limited = list(map(str, begun.problems)), begun.limited
 
     @contextmanager
     def progress_of(self, command: str, progress: Progress) -> Iterator[None]:
@@ -95,6 +106,8 @@ class Session:
     def changed(self, notice: messages.PictureChanged) -> None:
         """A daemon begins anew when the world has changed: nobody shall see half of the new picture then."""
         now = time.monotonic()
+        if notice.trouble:
+            notice = replace(notice, trouble=_there(notice.trouble))
         if notice.reset and self._coming is None:
             self._begin_picture()
         if self._coming is None or notice.trouble:
@@ -110,7 +123,7 @@ class Session:
 
     def _show_coming(self) -> None:
         if self._coming is not None:
-            self._coming.problems = self.picture.problems
+            self._coming.problems, self._coming.limited = self.picture.problems, self.picture.limited
             self.picture, self._coming = self._coming, None
         self.pushed.set()
 
@@ -173,6 +186,11 @@ class Session:
                 self.notify(f"{error}; the picture is not kept up to date")
                 return
         self.notify(f"connected again to daemon {self.daemon} at {self.address}")
+
+
+def _there(text: str) -> str:
+    """Without the advice to whoever started the daemon: these options are its own, and not the admin's."""
+    return re.sub(r" \(is it running\?[^)]*\)", "", text)
 
 
 TABLE = Table(SHARED)

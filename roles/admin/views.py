@@ -36,6 +36,10 @@ def world(picture: Picture) -> Result:
         rows.append(_world_line("total", total, shown))
     headers = [verdict + _mark(picture) for verdict in shown]
     lines = table(rows, ["REGION", "MACHINES", "PROCESSES", *headers], "<" + ">" * (2 + len(shown)))
+    if not lines and picture.limited:
+        lines = [
+            'there is nothing that you may list; an administrator adds: agent user grant NAME "list on …"'
+        ]
     lines = lines or ["the world is empty; one is loaded by: agent world import FILE"]
     return Result(lines, document, 0, _problems(picture))
 

@@ -39,6 +39,7 @@ QUEUED_BYTES = 8 * 1024 * 1024  # of a picture on its way to one admin; the rest
 DRAIN_S = 0.01
 PARTS = frozenset({"world", "machines", "processes"})
 VERDICT = messages.PROCESS_COLUMNS.index("verdict")
+INFO = messages.PROCESS_COLUMNS.index("info")
 PID = messages.PROCESS_COLUMNS.index("pid")
 SHOWN_PROBLEMS = 50
 
@@ -130,7 +131,10 @@ class Gallery:
             self._followers[peer.link] = _Follower(wanted, behind=self._last is not before)
             self._wake.set()
         return PictureBegun(
-            len(processes), TICK_S, [str(problem) for problem in world.problems[:SHOWN_PROBLEMS]]
+            len(processes),
+            TICK_S,
+            [str(problem) for problem in world.problems[:SHOWN_PROBLEMS]],
+            limited=not view.unlimited,
         )
 
     def _let_read(self, link: Link) -> None:
@@ -276,8 +280,7 @@ class Gallery:
             else:
                 (row,) = some
                 log.warning("%s of the picture: %d bytes are too many, shown without", row[0], len(frame))
-                empty = [] if part == "world" else {"too_long": len(frame)}
-                yield self._frame(_changed(at, part, [[*row[:-1], empty]]))
+                yield self._frame(_changed(at, part, [_emptied(part, row, len(frame))]))
 
     def _frame(self, notice: PictureChanged) -> bytes:
         return wire.pack(wire.NOTICE, 0, b"", self._ip.encode(), messages.encode(notice))
@@ -286,6 +289,14 @@ class Gallery:
 def _changed(at: float, part: str, rows: list[Any]) -> PictureChanged:
     fields: dict[str, Any] = {part: rows}
     return PictureChanged(at=at, **fields)
+
+
+def _emptied(part: str, row: list[Any], size: int) -> list[Any]:
+    """Without what made it too long."""
+    place = INFO if part == "processes" else -1
+    emptied: list[Any] = [*row]
+    emptied[place] = [] if part == "world" else {"too_long": size}
+    return emptied
 
 
 def _shown(process: Process) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A daemon with canned answers: `python -m tests.roles.admin.stand_in PORT FOLDER PASSWORD` until it is killed.
 
-Every user has the password (the tests say "secret words"); user bob may do nothing.
+Every user has the password (the tests say "secret words"); user bob may do nothing, user eve may see nothing.
 Two regions, three machines, 10.0.0.1 serves both regions. A long audit takes its time.
 What becomes of a process when it is started or stopped, its name says: bad, mute, slow, forbidden; others do as asked.
 """
@@ -19,7 +19,7 @@ import scramp  # noqa: E402
 from agent import certificate, messages  # noqa: E402
 from agent.address import Address  # noqa: E402
 from agent.dispatch import SHARED, Table  # noqa: E402
-from agent.errors import Refused  # noqa: E402
+from agent.errors import Refused, StoreDown  # noqa: E402
 from agent.handshake import Identity, Verifier  # noqa: E402
 from agent.link import Link  # noqa: E402
 from agent.listener import Listener  # noqa: E402
@@ -83,6 +83,9 @@ TABLE = Table(SHARED)
 
 @TABLE.on(messages.WatchPicture, ask=("admin",))
 def watch(state, peer, message):
+    if peer.name == "eve":
+        peer.notify(messages.PictureChanged(reset=True))
+        return messages.PictureBegun(0, 1.0, limited=True)
     selection = Selection(message.region, message.machine, message.name)
     places = [(place, names) for place, names in PLACES.items() if selection.matches_machine(*place)]
     rows = [state.rows[key] for key in state.select(message) if message.pid in (0, state.rows[key][3])]
@@ -131,6 +134,9 @@ def finish(state, peer, message, key) -> list:
         row[1:4] = ["RUNNING", "up", row[3] or 999] if up else ["STOPPED", "down", 0]
         for link in state.links:
             link.notify(messages.PictureChanged(at=time.time(), processes=[row]))
+    for link in state.links:
+        if name in ("mute1", "game2"):
+            link.notify(messages.PictureChanged(trouble="globaldb is away" if name == "mute1" else ""))
     outcome = [key, result, detail, row[3]]
     peer.notify(messages.TargetFinished(message.command, outcome))
     return outcome
@@ -156,6 +162,9 @@ def sessions(_state, peer, _message):
 
 @TABLE.on(messages.ReadAudit, ask=("admin",))
 def audit(_state, _peer, message):
+    if message.count == 2000:
+        advice = "(is it running? the URL comes from --globaldb or AGENT_GLOBALDB)"
+        raise StoreDown(f"globaldb 10.0.0.9:6379: Connection refused {advice}")
     gevent.sleep(SLOW_S if message.count > 1000 else 0)
     line = {"at": 1700000000.0, "user": "ada", "from": "1.2.3.4:5", "daemon": "10.0.0.1", "what": "stop all",
             "verdict": "1 failed", "targets": [["大区1.10.0.0.2.bad1", "failed", "exited"]]}  # fmt: skip

@@ -46,13 +46,20 @@ def test_results_go_to_stdout(quiet_daemon, command, code, told):
     ("command", "code", "told"),
     [
         ("strat", 2, 'did you mean "start"'),
-        ("list 大区9", 1, 'no region "大区9" (did you mean'),
-        ("list 10.0.0.9", 1, 'no machine "10.0.0.9"'),
-        ("list 10.0.0.1 gamee1", 1, 'no process "gamee1" (did you mean "game1"?)'),
-        ("list 大区2 10.0.0.2", 1, "not together"),
+        ("list 大区9", 2, 'no region "大区9" (did you mean'),
+        ("list 10.0.0.9", 2, 'no machine "10.0.0.9"'),
+        ("list 10.0.0.1 gamee1", 2, 'no process "gamee1" (did you mean "game1"?)'),
+        ("list 大区2 10.0.0.2", 2, "not together"),
+        ("kill 10.0.0.1 1", 2, "pid 1 is the first process of the machine"),
+        ("help foo", 2, "there are list, start, stop"),
+        (
+            "audit 2000",
+            1,
+            "daemon 10.0.0.1: globaldb 10.0.0.9:6379: Connection refused; start, stop and kill still work",
+        ),
         ("plan kill 10.0.0.2 102", 1, "nothing is configured that matches"),
         ("list 4242", 1, "no process of the group has pid 4242"),
-        ("start 10.0.0.9 all", 1, "nothing is configured that matches"),
+        ("start 10.0.0.9 all", 2, "nothing is configured that matches"),
         ("stop 10.0.0.* all", 2, "9 processes on 2 machines: more than one machine, add --yes"),
     ],
 )
@@ -137,7 +144,7 @@ def test_a_typing_error_in_the_last_command_is_found_before_the_first_runs(daemo
 
 def test_commands_come_from_a_pipe_too(quiet_daemon):
     done = admin(quiet_daemon.address, stdin="# morning\nlist world\n\nlist 10.0.0.9\nwho\n")
-    assert done.returncode == 1 and "大区1" in done.stdout and "DAEMON" not in done.stdout
+    assert done.returncode == 2 and "大区1" in done.stdout and "DAEMON" not in done.stdout
 
 
 def test_json_is_one_document_per_command(quiet_daemon):
@@ -161,8 +168,40 @@ def test_json_is_one_document_per_command(quiet_daemon):
 def test_an_error_is_a_document_too(quiet_daemon):
     done = admin(quiet_daemon.address, "--json", "list 10.0.0.9")
     document = json.loads(done.stdout)
-    assert document["exit_code"] == done.returncode == 1 and 'no machine "10.0.0.9"' in document["error"]
+    assert document["exit_code"] == done.returncode == 2 and 'no machine "10.0.0.9"' in document["error"]
     assert done.stderr.startswith("agent: no machine")
+
+
+@pytest.mark.parametrize(
+    ("commands", "env", "command", "code"),
+    [
+        (["list world", "strat x"], {}, "strat x", 2),
+        (["start"], {}, "start", 2),
+        (["list world", "who"], {"AGENT_PASSWORD": "wrong"}, "list world", 3),
+    ],
+)
+def test_what_ends_before_the_first_command_runs_is_one_document(quiet_daemon, commands, env, command, code):
+    done = admin(quiet_daemon.address, "--json", *commands, **env)
+    document = json.loads(done.stdout)
+    assert (document["command"], document["exit_code"], done.returncode) == (command, code, code)
+    assert document["error"].partition("\n")[0] in done.stderr
+
+
+def test_a_word_of_a_list_that_names_nothing_is_told_beside_the_others(quiet_daemon):
+    done = admin(quiet_daemon.address, "list 10.0.0.1 game1,gmae2")
+    assert done.returncode == 2 and "RUNNING" in done.stdout
+    assert 'no process "gmae2" (did you mean "game2"?)' in done.stderr
+
+
+def test_a_question_mark_is_help(quiet_daemon):
+    assert "restart" in admin(quiet_daemon.address, "?").stdout
+
+
+def test_who_may_list_nothing_is_not_told_that_the_world_is_empty(quiet_daemon):
+    done = admin(quiet_daemon.address, "list world", AGENT_USER="eve")
+    assert "nothing that you may list" in done.stdout and "import" not in done.stdout
+    done = admin(quiet_daemon.address, "list 大区1", AGENT_USER="eve")
+    assert 'no region "大区1" that you may list' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -170,11 +209,12 @@ def test_an_error_is_a_document_too(quiet_daemon):
     [
         ({"AGENT_PASSWORD": "wrong"}, "login refused"),
         ({"AGENT_PASSWORD": ""}, "AGENT_PASSWORD is empty"),
+        ({"AGENT_PASSWORD": "se\x0ccret words"}, "has a control character"),
     ],
 )
 def test_a_login_that_fails_says_so(quiet_daemon, env, told):
     done = admin(quiet_daemon.address, "list world", **env)
-    assert done.returncode == (3 if env["AGENT_PASSWORD"] else 2)
+    assert done.returncode == (3 if env["AGENT_PASSWORD"] == "wrong" else 2)
     assert told in done.stderr and done.stdout == ""
 
 

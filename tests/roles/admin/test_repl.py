@@ -91,6 +91,40 @@ def test_a_mistyped_password_may_be_typed_again_and_is_never_shown(terminal):
     assert "words" not in screen
 
 
+def test_a_control_character_in_the_password_costs_no_try(terminal):
+    terminal.shows("password of ada:")
+    terminal.press("C-l")
+    terminal.type("x")
+    terminal.shows("type it again")
+    for count in range(2, 4):
+        terminal.shows("password of ada:", times=count)
+        terminal.type("wrong words")
+        terminal.shows("login refused", times=count - 1)
+    terminal.shows("password of ada:", times=4)
+    terminal.type(PASSWORD)
+    terminal.shows("· picture")
+
+
+def test_a_wait_for_one_slow_target_shows_that_it_goes_on(shell):
+    shell.type("restart 大区2 10.0.0.1 slow1")
+    shell.shows("restart: waiting 1 s …")
+    shell.shows("restart: 1 ok")
+    assert "waiting" not in shell.screen()
+
+
+def test_an_old_picture_is_told_above_a_list_and_at_the_bottom(shell):
+    shell.type("restart 10.0.0.2 mute1")  # the stand-in's globaldb is away from then on
+    shell.shows("OLD PICTURE: globaldb is away ·")
+    shell.type("list 10.0.0.1 game1")
+    assert "agent: the picture is " in shell.shows("RUNNING?") and "s old: globaldb is away" in shell.screen()
+    shell.type("watch 10.0.0.1")
+    shell.shows("Ctrl-C ends it   OLD PICTURE: globaldb is away")
+    shell.press("C-c")
+    shell.type("start 10.0.0.1 game2")  # and here again
+    shell.shows("start: 1 already")
+    until(lambda: "OLD PICTURE" not in shell.screen(), 15)
+
+
 def test_the_third_wrong_password_is_the_last(terminal):
     for count in range(1, 4):
         terminal.shows("password of ada:", times=count)

@@ -68,6 +68,7 @@ def test_the_environment_of_a_process_is_not_for_whoever_may_look(standing):
 @pytest.mark.parametrize(("user", "sees"), [("vic", {key("game3", FAR)}), ("eve", set())])
 def test_nobody_sees_more_than_he_may_list(group, user, sees):
     link, begun = show(group, user)
+    assert begun.limited and not show(group)[1].limited
     heard = link.heard()
     assert {row[0] for part in heard for row in part.processes} == sees and begun.processes == len(sees)
     places = {ip for part in heard for _region, ip, _processes in part.world}

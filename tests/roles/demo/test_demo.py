@@ -92,7 +92,7 @@ def test_commands_run_on_a_whole_group_and_nothing_of_it_is_left(place: Path) ->
 
 def test_the_exit_code_is_that_of_the_commands_and_piped_lines_are_commands(place: Path) -> None:
     done = run(place, "--machines", "1", stdin=None, input="list machine\nlist 10.9.9.9\nlist world\n")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "127.0.0.2" in done.stdout and 'no machine "10.9.9.9"' in done.stderr
     assert folder_of(place) is None and everything_left(place) == []
 
