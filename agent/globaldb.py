@@ -5,7 +5,7 @@
     program                        hash   type -> JSON launch fields
     process                        hash   <region>.<ip>.<name> -> time first inserted: the index of records
     process:<region>.<ip>.<name>   hash   info pid lastupdate startcount; by the daemon: wanted state since exit
-                                          incarnation usage (JSON: what it measures where the application reports)
+                                          started incarnation usage (JSON, where the application reports)
     machine:<ip>                   hash   info lastupdate
     user                           hash   name -> JSON verifier and grants
     audit                          list   JSON lines, oldest first
@@ -31,6 +31,7 @@ from agent.world import World
 
 RECORD_FIELDS = (
     "info", "pid", "lastupdate", "startcount", "wanted", "state", "since", "exit", "incarnation", "usage",
+    "started",
 )  # fmt: skip
 MOST_READ = 1024
 AUDIT_LINES = 100_000

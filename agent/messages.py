@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin
 
 import ujson
 
@@ -44,7 +44,7 @@ def message(name: str, reply: type | None = None) -> Callable[[T], T]:
         NAME_OF[cls] = name
         if reply is not None:
             REPLY_OF[cls] = reply
-        hints = get_type_hints(cls)
+        hints = cls.__annotations__
         _CHECKS[cls] = {f.name: _json_types(hints[f.name]) for f in dataclasses.fields(cls)}
         _REQUIRED[cls] = frozenset(
             f.name
@@ -331,7 +331,8 @@ class PictureChanged:
     trouble: str = ""
 
 
-PROCESS_COLUMNS = ("key", "verdict", "wanted", "pid", "age_s", "startcount", "since_at", "exit", "info")
+PROCESS_COLUMNS = ("key", "verdict", "wanted", "pid", "age_s", "startcount", "since_at", "exit", "info",
+                   "started_at")  # fmt: skip
 
 
 @message("process.description")

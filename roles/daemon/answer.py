@@ -14,6 +14,8 @@ from agent.outcome import ALREADY, FAILED, OK, Outcome
 from roles.daemon.identity import Identity
 from roles.daemon.journal import Entry
 
+ALMOST_S = 0.1
+
 
 def at_once(event: str, entry: Entry, leftovers: list[Identity], age_s: float) -> Outcome | None:
     """The answer that needs no effect; None where the effect is to be awaited."""
@@ -64,7 +66,9 @@ def not_yet(entry: Entry, spent_s: float, age_s: float) -> Outcome:
         return _failed(entry, f"{entry.reason}; it is being stopped ({who}) and then tried again")
     again = "; when it has ended it is started again" if life.wanted == UP else ""
     kill = f"kill {split_key(entry.key)[1]} {_end_pid(entry)} ends it"
-    return _failed(entry, f"still running after {spent} (saving?), {who}{again}; {kill}")
+    stop_timeout_s = float(entry.terms.get("stop_timeout_s", 0.0))
+    early = f", its stop_timeout_s is {stop_timeout_s:g} s" if age_s < stop_timeout_s - ALMOST_S else ""
+    return _failed(entry, f"still running after {spent}{early} (saving?), {who}{again}; {kill}")
 
 
 def closing(entry: Entry) -> Outcome:

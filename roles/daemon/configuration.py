@@ -60,7 +60,8 @@ class Configuration:
         def newest() -> tuple[Process, LaunchSpec]:
             process = self.processes.get(key)
             if process is None and not self.known:
-                raise StoreDown(f"what is configured on {self._ip} is not known yet: {self.trouble}")
+                why = self.trouble or "globaldb was not read yet"
+                raise StoreDown(f"what is configured on {self._ip} is not known yet: {why}")
             if process is None:
                 raise ConfigError(f"process {key} is no longer configured on {self._ip}")
             return process, launch_spec(process, self.world.programs)

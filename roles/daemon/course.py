@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from agent import lifecycle
 from agent.lifecycle import Facts, Life
-from roles.daemon import answer, watch
+from roles.daemon import watch
 from roles.daemon.adoption import Found
 from roles.daemon.ending import Ending
 from roles.daemon.identity import Identity
@@ -137,6 +137,8 @@ class Course:
             return
         self._unwatch()
         entry.ended, entry.exit = True, text
+        asked = entry.life.state == lifecycle.STOPPING
+        entry.crashed_at = 0.0 if asked or text == watch.CLEAN else self._memory.clock()
         entry.leftovers = self._ending.rest(noticed) if leftovers is None else leftovers
         self._memory.changed()
         why = f"it ended: {text}" if entry.life.state == lifecycle.STARTING else text
@@ -161,8 +163,9 @@ class Course:
 
     def _report(self) -> None:
         if self._entry.life.state == lifecycle.STOPPING and self._entry.life.wanted == lifecycle.DOWN:
+            limit = f"{self._memory.spec.stop_timeout_s:g} s"
             self._memory.note(
-                f"still running {answer.spoken(self._memory.age_s())} after it was asked to stop"
+                f"asked to stop, still running when its stop_timeout_s of {limit} was over (saving?)"
             )
         self._on_late()
 
@@ -204,13 +207,14 @@ class Course:
 
     def _resume_alive(self, found: Found, alive: Identity) -> None:
         entry = self._entry
-        entry.identity, entry.ended, entry.exit = alive, False, ""
+        entry.identity, entry.ended = alive, False
         if found.unrecorded:
             entry.starts = entry.starts.counted()
         if not found.remembered:
-            self._launch.adopt()
+            self._launch.adopt(alive)
         stat = alive.stat()
-        self._memory.line(f"adopted as {entry.life.state.lower()} (pid {alive.pid})")
+        was = f", {entry.life.state.lower()} when it was last seen" if found.remembered else ""
+        self._memory.line(f"adopted (pid {alive.pid}{was})")
         self._observe(child=stat is not None and stat.ppid == os.getpid())
         self.step(lifecycle.ADOPTED, Facts(signalled=entry.signalled))
 

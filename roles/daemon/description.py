@@ -24,6 +24,7 @@ def facts(state: DaemonState, key: str) -> dict[str, Any]:
         "since_at": round(keeper.since_at, 3),
         "started_at": round(keeper.started_at, 3),
         "last exit": keeper.exit,
+        "last_exit_at": round(keeper.entry.crashed_at, 3) or "",
         "incarnation": keeper.incarnation,
         "starts": keeper.starts.target
         if keeper.starts.target is not None

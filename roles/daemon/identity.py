@@ -12,6 +12,7 @@ A zombie counts as gone.
 
 import os
 import signal
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -141,6 +142,10 @@ class Identity(NamedTuple):
 
     def alive(self) -> bool:
         return self.stat() is not None
+
+    def age_s(self) -> float:
+        """Since its start, as the kernel has it: no change of the clock matters. Of a process of this boot."""
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_ticks / TICKS_PER_S)
 
 
 def identify(pid: int) -> Identity | None:

@@ -61,6 +61,7 @@ class Entry:
     token: str = ""
     identity: Identity | None = None  # None with an incarnation: spawned or about to be, not yet recorded
     started_at: float = 0.0
+    crashed_at: float = 0.0  # the last end, if it was one; 0: it ended well, or when asked to
     ended: bool = True  # the main process of this incarnation is known to be gone
     signalled: bool = False  # STOPPING, and the polite signal went out
     starts: StartCount = field(default_factory=StartCount)

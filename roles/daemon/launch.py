@@ -49,19 +49,20 @@ class Launch:
         except StoreDown as error:
             return lifecycle.SPAWN_BLOCKED, str(error)
         except AgentError as error:
-            return lifecycle.SPAWN_FAILED, str(error)
+            return lifecycle.SPAWN_FAILED, self._said(error)
         if blocked := self._blocked(process, spec):
             return lifecycle.SPAWN_BLOCKED, blocked
         self._memory.take(process, spec)
         return self._spawn(spec)
 
-    def adopt(self) -> None:
+    def adopt(self, alive: Identity) -> None:
         """It runs already, and we do not remember its start: what is configured now is taken for it."""
-        self._memory.entry.started_at = self._memory.clock()
+        self._memory.entry.started_at = self._memory.clock() - alive.age_s()
         try:
             self._memory.take(*self._configuration())
         except AgentError as error:
-            log.warning("process %s: adopted without configuration: %s", self._memory.entry.key, error)
+            log.warning("process %s: adopted without configuration: %s",
+                        self._memory.entry.key, self._said(error))  # fmt: skip
 
     def check_foreign(self) -> str:
         """Look again who has the port, of a process that is down; "" where nobody has."""
@@ -80,21 +81,27 @@ class Launch:
         self.foreign = _holder(process, spec)
         return self.foreign
 
+    def _said(self, error: AgentError) -> str:
+        """Without its key, which stands beside it wherever it is shown."""
+        return str(error).replace(f"process {self._memory.entry.key}: ", "")
+
     def _spawn(self, spec: LaunchSpec) -> tuple[str, str]:
         entry = self._memory.entry
         entry.incarnation = secrets.token_hex(8)
         entry.token = self._spawner.seal.token(entry.key, entry.incarnation)
-        entry.identity, entry.ended, entry.exit, entry.leftovers = None, False, "", []
+        entry.identity, entry.ended, entry.leftovers = None, False, []
+        if not entry.crashed_at:
+            entry.exit = ""  # of a crash it stays to be seen while the next run lives
         entry.started_at = self._memory.clock()
         try:
             self._memory.intend()
             pid = self._spawner.spawn(spec, Marks(entry.key, entry.incarnation, entry.token))
         except JournalFailed as error:
             entry.ended = True
-            return lifecycle.SPAWN_BLOCKED, f"{error}; not started, as it would be forgotten"
+            return lifecycle.SPAWN_BLOCKED, f"{self._said(error)}; not started, as it would be forgotten"
         except SpawnFailed as error:
             entry.ended = True
-            return lifecycle.SPAWN_BLOCKED if error.temporary else lifecycle.SPAWN_FAILED, str(error)
+            return lifecycle.SPAWN_BLOCKED if error.temporary else lifecycle.SPAWN_FAILED, self._said(error)
         entry.starts = entry.starts.counted()
         # Never None for a child that was not reaped; start time 0 is nobody's, so nothing else would be signalled.
         entry.identity = proc.identify(pid) or Identity(proc.boot_id(), pid, 0)
@@ -106,6 +113,6 @@ def _holder(process: Process, spec: LaunchSpec) -> str:
     """Who has its port, in words; "" where it is free."""
     if not process.port or ports.is_free(process.host, process.port, spec.protocol):
         return ""
-    who = ports.holder(process.port, spec.protocol)
+    who = ports.holder(process.host, process.port, spec.protocol)
     started = "" if who.key else " which the agent did not start"
     return f"port {process.port} is taken by {who}{started}"

@@ -19,7 +19,7 @@ from agent.world import World
 from roles.daemon.clock import GroupClock
 from roles.daemon.presence import Presence
 
-FIELDS = ("info", "pid", "lastupdate", "startcount", "wanted", "state", "since", "exit", "usage")
+FIELDS = ("info", "pid", "lastupdate", "startcount", "wanted", "state", "since", "exit", "usage", "started")
 TURN = 500  # rows between two turns of the hub
 SILENT_AFTER_S = 15.0
 
@@ -76,7 +76,7 @@ class Observer:
         for count, (process, record) in enumerate(zip(processes, records, strict=True)):
             if count % TURN == TURN - 1:
                 gevent.sleep(0)
-            info, pid, lastupdate, startcount, wanted, state, since, exit_, usage = record
+            info, pid, lastupdate, startcount, wanted, state, since, exit_, usage, started = record
             skew_s = skews.get(process.ip)
             age_s = self._processes.age_s(process.key, _number(lastupdate), now, group_now, skew_s)
             limit_s = _number(process.fields.get("silent_after_s")) or silent_after.get(
@@ -87,8 +87,10 @@ class Observer:
             about = _json(info)
             if usage:
                 about = {**_json(usage), **about}
+            started_at = _number(started) or 0.0
             row = [process.key, verdict, wanted or "", _whole(pid), age_s, _whole(startcount),
-                   (_number(since) or 0.0) - (skew_s or 0.0), exit_ or "", about]  # fmt: skip
+                   (_number(since) or 0.0) - (skew_s or 0.0), exit_ or "", about,
+                   started_at - (skew_s or 0.0) if started_at else 0.0]  # fmt: skip
             seen[process.key] = Seen((verdict, *record), row)
         return seen
 

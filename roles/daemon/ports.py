@@ -6,6 +6,7 @@ The try costs microseconds; only when the port is taken are the socket tables an
 import errno
 import os
 import socket
+import sys
 from dataclasses import dataclass
 
 import gevent
@@ -16,6 +17,7 @@ from agent.process import ANY_HOST
 from roles.daemon import identity as proc
 
 CONNECT_TIMEOUT_S = 1.0
+MAPPED = "0000000000000000" + f"{int.from_bytes(bytes((0, 0, 255, 255)), sys.byteorder):08X}"
 TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
 
 
@@ -68,9 +70,12 @@ def takes_connection(host: str, port: int) -> bool:
     return False
 
 
-def holder(port: int, protocol: str) -> Holder:
-    """Who has the port."""
-    inodes = _inodes(port, protocol, listening=True) or _inodes(port, protocol, listening=False)
+def holder(host: str, port: int, protocol: str) -> Holder:
+    """Who has the port of this address, or of all."""
+    address = _hex(host)
+    inodes = _inodes(port, protocol, address, listening=True) or _inodes(
+        port, protocol, address, listening=False
+    )
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for pid in proc.pids() if wanted else ():
         try:
@@ -93,7 +98,22 @@ def _mark(pid: int) -> str:
     return proc.read_environ(pid).get("AGENT_PROCESS", "")
 
 
-def _inodes(port: int, protocol: str, *, listening: bool) -> set[str]:
+def _hex(host: str) -> str:
+    """An address as /proc/net has it; "" for every address, and for a name, which may be any."""
+    try:
+        packed = socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        return ""
+    return "" if host == ANY_HOST else f"{int.from_bytes(packed, sys.byteorder):08X}"
+
+
+def _overlaps(bound: str, address: str) -> bool:
+    """Whether a socket bound there is in the way of a server that wants `address` ("": every one)."""
+    plain = bound.removeprefix(MAPPED)  # IPv4 in an IPv6 socket
+    return not address or plain == address or not plain.strip("0")
+
+
+def _inodes(port: int, protocol: str, address: str = "", *, listening: bool) -> set[str]:
     """Inodes of the sockets bound to the port. A row: sl local_address rem_address st … uid timeout inode."""
     suffix = f":{port:04X}"
     waits = "07" if protocol == "udp" else "0A"
@@ -104,7 +124,9 @@ def _inodes(port: int, protocol: str, *, listening: bool) -> set[str]:
                 next(file, None)
                 for line in file:
                     row = line.split()
-                    if row[1].endswith(suffix) and (not listening or row[3] == waits) and row[9] != "0":
+                    if not row[1].endswith(suffix) or (listening and row[3] != waits) or row[9] == "0":
+                        continue
+                    if _overlaps(row[1].removesuffix(suffix), address):
                         found.add(row[9])
         except OSError:
             continue

@@ -15,6 +15,7 @@ from gevent.event import Event
 from agent.build import short_name
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
+from agent.lifecycle import BACKOFF, FATAL
 from agent.line import one_line
 from agent.trouble import Trouble
 from agent.verdict import FOREIGN
@@ -207,12 +208,11 @@ class Recorder:
             "wanted": keeper.wanted,
             "state": _state(keeper),
             "since": round(keeper.since_at, 3),
-            "exit": keeper.exit or keeper.reason,
+            "exit": _exit(keeper),
+            "started": round(keeper.started_at, 3) if keeper.pid else 0,
             "incarnation": keeper.incarnation,
             "pid": keeper.pid,
         }
-        if keeper.foreign:
-            fields["exit"] = keeper.foreign
         opening = self._reports.opening(keeper)
         if opening:
             fields["lastupdate"] = opening
@@ -221,3 +221,12 @@ class Recorder:
 
 def _state(keeper: Keeper) -> str:
     return FOREIGN if keeper.foreign else keeper.state
+
+
+def _exit(keeper: Keeper) -> str:
+    """Why it is down; of one that runs, how the last run crashed."""
+    if keeper.foreign:
+        return keeper.foreign
+    if keeper.state in (FATAL, BACKOFF):
+        return keeper.reason or keeper.exit
+    return keeper.exit or keeper.reason

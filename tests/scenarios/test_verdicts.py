@@ -153,6 +153,7 @@ def test_a_stranger_on_its_port_makes_it_foreign_until_he_leaves(group: Group, a
         stranger.kill()
         stranger.wait()
     until_verdicts(admin, {"port": "FATAL"})
+    assert f"port {TAKEN_PORT} is taken by" in admin.picture()[key("port")]["exit"]
     assert admin.operate("start", THERE, "port")[key("port")].result == "ok"
     until_verdicts(admin, {"port": "RUNNING"})
     assert admin.operate("stop", THERE, "port")[key("port")].result == "ok"

@@ -126,6 +126,7 @@ def test_what_the_journal_has_not_the_process_itself_tells(daemons, lost, tmp_pa
     before.start(10)
     leader = before.pid
     until(lambda: len(session(leader)) == 2)
+    until(lambda: time.time() - before.started_at > 0.5)
     journal = before._means.journal
     before.close()
     if lost == "identity":
@@ -140,6 +141,7 @@ def test_what_the_journal_has_not_the_process_itself_tells(daemons, lost, tmp_pa
     until(lambda: after.pid)
     assert (after.pid, after.state, after.wanted) == (leader, "RUNNING", "up"), "the leader, not its child"
     assert (after.token, after.incarnation) == (before.token, before.incarnation)
+    assert abs(after.started_at - before.started_at) < 0.2, "from /proc, not from its adoption"
     assert after.starts.pending == (1 if lost == "identity" else 0), (
         "unrecorded is counted now; lost was counted"
     )

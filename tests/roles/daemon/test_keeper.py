@@ -161,7 +161,7 @@ def test_a_caller_that_waits_less_than_the_time_out_is_told_the_same(daemon):
     keeper = daemon.keeper(program("deaf"), stop_timeout_s=30.0)
     keeper.start(10)
     gevent.sleep(0.3)
-    assert "still running after 0.2 s (saving?)" in keeper.stop(0.2).detail
+    assert "still running after 0.2 s, its stop_timeout_s is 30 s (saving?)" in keeper.stop(0.2).detail
     assert keeper.kill(10).result == "ok"
     assert keeper.exit == "signal KILL"
 
@@ -245,6 +245,32 @@ def test_an_end_is_noticed_at_once_and_told(daemon, how, text):
     keeper.start(10)
     until(lambda: keeper.state == "EXITED", 5)
     assert (keeper.exit, keeper.reason, keeper.wanted, keeper.pid) == (text, text, "up", 0)
+
+
+def test_a_crash_stays_to_be_seen_while_the_next_run_lives(daemon):
+    keeper = daemon.keeper(program("crashy", 0.1, 3))
+    keeper.start(10)
+    until(lambda: keeper.state == "EXITED", 5)
+    daemon.reconfigure(keeper, program("steady"))
+    assert keeper.start(10).result == "ok"
+    assert keeper.exit == "code 3" and keeper.entry.crashed_at
+    assert keeper.stop(10).result == "ok"
+    assert keeper.start(10).result == "ok"
+    assert keeper.exit == "" and not keeper.entry.crashed_at
+
+
+def test_why_it_could_not_be_started_does_not_repeat_its_key(daemon):
+    keeper = daemon.keeper(["/no/such/program"])
+    assert keeper.start(10).result == "failed"
+    assert keeper.state == "FATAL" and keeper.reason and keeper.key not in keeper.reason
+
+
+def test_a_stop_that_takes_longer_has_a_reason_that_stays_true(daemon):
+    keeper = daemon.keeper(program("deaf"), stop_timeout_s=0.2)
+    keeper.start(10)
+    gevent.sleep(0.3)
+    keeper.stop(10)
+    assert keeper.reason == "asked to stop, still running when its stop_timeout_s of 0.2 s was over (saving?)"
 
 
 def test_an_end_is_noticed_without_pidfd_too(daemon, monkeypatch):

@@ -75,7 +75,7 @@ def test_what_the_application_says_of_itself_wins_over_what_we_measure(standing,
     observer = Observer(standing.globaldb, standing.state.clock, standing.state.presence)
     configured = World.from_document(world(ten=["game1"]))
     seen = observer.processes(list(configured.processes()), configured, observer.machines([IP]))
-    assert seen[key("game1")].row[-1] == {"cpu": 1, "rss": 5, **json.loads(info)}
+    assert seen[key("game1")].row[8] == {"cpu": 1, "rss": 5, **json.loads(info)}
 
 
 @pytest.mark.parametrize("lastupdate", ["nan", "inf", "-inf", "1e999", "x"])
@@ -90,3 +90,16 @@ def test_a_time_that_is_none_is_no_sign_of_life(standing, monkeypatch, lastupdat
         seen = observer.processes(list(configured.processes()), configured, observer.machines([IP]))
         assert seen[key("game1")].row[1] == verdict
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("started", "told"), [("990.5", 980.5), ("0", 0.0), (None, 0.0), ("nan", 0.0)])
+def test_when_it_was_started_is_told_in_the_groups_time(standing, started, told):
+    if started is not None:
+        standing.record(key("game1"), started=started)
+    standing.globaldb.write_machine(IP, '{"skew_s": 10.0}', 1.0)
+    observer = Observer(standing.globaldb, standing.state.clock, standing.state.presence)
+    configured = World.from_document(world(ten=["game1"]))
+    row = observer.processes(list(configured.processes()), configured, observer.machines([IP]))[
+        key("game1")
+    ].row
+    assert dict(zip(messages.PROCESS_COLUMNS, row, strict=True))["started_at"] == told
