@@ -30,6 +30,7 @@ class Service:
         self._ending: AsyncResult = AsyncResult()
         self._closers: list[Callable[[], None]] = []
         self._greenlets: list[gevent.Greenlet] = []
+        self._heeding = False
         raise_file_limit()
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> gevent.Greenlet:
@@ -46,15 +47,23 @@ class Service:
         if not self._ending.ready():
             self._ending.set(exit_code)
 
+    def first(self, function: Callable[[], Any]) -> bool:
+        """Before serving: blocks until `function` has done its work, or until the end; whether to go on."""
+        self._heed_signals()
+        gevent.wait([self.spawn(function), self._ending], count=1)
+        return not self._ending.ready()
+
     def run(self, serving: str) -> int:
         """Say `serving` and wait for the end; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(number, self._told_to_stop, number)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal ends no group
+        self._heed_signals()
         gc.collect()
         gc.freeze()  # what was imported stays: no collection need look at it again
         gc.set_threshold(GC_OBJECTS, 20, 20)
         log.info("%s", serving)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for it and end in order; returns the exit code."""
         exit_code: int = self._ending.get()
         with gevent.Timeout(STOP_S, False):
             for closer in reversed(self._closers):
@@ -65,6 +74,14 @@ class Service:
         gevent.killall(self._greenlets, block=False)
         log.info("%s stopped", self.name)
         return exit_code
+
+    def _heed_signals(self) -> None:
+        if self._heeding:
+            return
+        self._heeding = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._told_to_stop, number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal ends no group
 
     def _told_to_stop(self, number: int) -> None:
         log.info("%s: stopping on %s", self.name, signal.Signals(number).name)

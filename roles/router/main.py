@@ -47,7 +47,9 @@ def main(argv: list[str]) -> int:
     state = RouterState(
         GlobalDb(Store(options["--globaldb"])), Verifiers(secret, folder), not options["--any-address"]
     )
-    state.wait_for_world()
+    service = Service("router")
+    if not service.first(state.wait_for_world):
+        return service.end()
 
     def serve(sock: Any, identity: Identity, peer_address: str) -> None:
         link = RelayLink(
@@ -65,7 +67,6 @@ def main(argv: list[str]) -> int:
         state.leave(link, link.run())
 
     gate = Gate(state.greet, state.verifier, state.failed, state.admit)
-    service = Service("router")
     listener = Listener(
         listen, certificate.own_certificate(folder), gate, Identity("router", "", __version__, 0), serve
     )

@@ -75,6 +75,18 @@ def assert_counted_exactly(group: Group) -> None:
     assert counted_starts(group) == real_starts(group)
 
 
+def test_a_router_that_waits_for_globaldb_ends_in_order_when_told_to(tmp_path: Path) -> None:
+    group = Group(tmp_path, [IP])
+    try:
+        group.globaldb.stop()
+        router = group.start_router(wait=False)
+        router.wait_for("Connection refused (is it running?")
+        assert router.stop() == 0
+        assert "router stopped" in router.text()
+    finally:
+        group.close()
+
+
 def test_router_and_daemon_that_are_there_first_wait_and_say_so(tmp_path: Path) -> None:
     group = Group(tmp_path, [IP])
     try:
