@@ -16,6 +16,7 @@ class Hanging(str):
     """A line whose last column begins at cell `indent`."""
 
     indent = 0
+    needless = False  # the last column: a header with nothing below it
 
 
 def hanging(line: str, indent: int) -> Hanging:
@@ -34,7 +35,10 @@ def table(
     last = max(map(len, every)) - 1
     widths = [max(width(_text(row[i])) for row in every if i < len(row)) for i in range(last)]
     indent = width(before) + sum(widths) + len(GAP) * last
-    return [hanging(before + line, indent) for line in render(rows, headers, align).splitlines()]
+    lines = [hanging(before + line, indent) for line in render(rows, headers, align).splitlines()]
+    if headers:
+        lines[0].needless = not any(_text(row[last]) for row in rows if last < len(row))
+    return list(lines)
 
 
 def _text(value: Any) -> str:
@@ -45,6 +49,8 @@ def fold(line: str, most: int) -> list[str]:
     """In pieces of at most so many cells."""
     if width(line) <= most:
         return [line]
+    if getattr(line, "needless", False):
+        return fold(line[: line.rstrip().rindex(" ")].rstrip(), most)
     blanks = len(line) - len(line.lstrip())
     indent = ahead = getattr(line, "indent", blanks)  # `ahead` of it is no place to break
     if most - indent < LEAST:

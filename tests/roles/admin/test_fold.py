@@ -27,6 +27,13 @@ def test_a_word_wider_than_the_terminal_is_broken_and_not_cut():
     assert all(width(piece) <= 41 for piece in fold("大" * 100, 41))
 
 
+def test_the_header_of_an_empty_last_column_takes_no_line_of_its_own():
+    rows = [["game1" * 8, ""], ["x", ""]]
+    assert fold(table(rows, ["NAME", "EXIT"])[0], 42) == ["NAME"]
+    assert table(rows, ["NAME", "EXIT"])[0].split() == ["NAME", "EXIT"]
+    assert len(fold(table([*rows, ["x", "code 1"]], ["NAME", "EXIT"])[0], 42)) == 2
+
+
 @pytest.mark.parametrize("most", [40, 79, 80])
 def test_help_fits_a_narrow_terminal_with_every_word(most):
     for result in (reports.help_list(), *map(reports.help_topic, VERBS)):
