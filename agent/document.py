@@ -52,13 +52,22 @@ def read_document(data: bytes, source: str, toml: bool = False) -> Any:
             return tomllib.loads(text)
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{source}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise ConfigError(
+            f"{source}, line {error.lineno}, column {error.colno}: {error.msg}{_comma_hint(error)}"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     except ValueError as error:  # NaN, Infinity, a number of thousands of digits
         raise ConfigError(f"{source}: {error}") from None
+
+
+def _comma_hint(error: json.JSONDecodeError) -> str:
+    before, after = error.doc[: error.pos].rstrip()[-1:], error.doc[error.pos :].lstrip()[:2]
+    trailing = before == "," and after[:1] in ("]", "}", ",")
+    pointed_at = after in (",]", ",}")  # by some versions of Python
+    return " (a comma too many?)" if trailing or pointed_at else ""
 
 
 # how many levels of each part are spread over lines; what lies deeper stands on one line

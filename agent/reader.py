@@ -7,6 +7,7 @@ is left out and said, and whoever asked decides whether the rest is good enough.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from agent import names
@@ -34,6 +35,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._portless: set[str] = set()  # keys of processes whose port is wrong, which is said once
         self.places: dict[str, str] = {}  # process key -> its path in the file
 
     def say(self, path: str, text: str) -> None:
@@ -160,7 +162,7 @@ class Reader:
             host = ANY_HOST
         if type(port) is not int or not 0 <= port <= MAX_PORT:
             self.say(f"{path}.port", f"{shown(port)} is not a port (0–{MAX_PORT}, 0: none)")
-            port = 0
+            port = None
         count = entry.get("agentcount", 0)
         if type(count) is not int or count < 0:
             self.say(f"{path}.agentcount", f"{shown(count)} is not a whole number from 0 up")
@@ -172,7 +174,10 @@ class Reader:
         if problem := names.key_problem(region, ip, entry["name"]):
             self.say(f"{path}.name", f'"{entry["name"]}" {problem}')
             return None
-        return Process(region, ip, entry["name"], entry["type"], host, port, entry)
+        process = Process(region, ip, entry["name"], entry["type"], host, port or 0, entry)
+        if port is None:
+            self._portless.add(process.key)
+        return process
 
     def _port_conflicts(self, machines: Machines, programs: Mapping[str, Any]) -> None:
         """Two processes on one host:port of one machine, whatever their regions. A wildcard is every host."""
@@ -198,6 +203,8 @@ class Reader:
         for process in _all(parts.machines):
             if process.type not in parts.programs:
                 continue  # said already
+            if process.key in self._portless:
+                process = replace(process, port=MAX_PORT)  # else {port} would be wrong a second time
             _, problems = read_launch(process, parts.programs)
             for path, text in problems:
                 if path.startswith("programs."):

@@ -147,6 +147,9 @@ def test_the_same_name_in_two_regions_on_one_machine_is_two_processes():
     ("data", "words"),
     [
         (b'{\n "a": 1,\n}', "w.json, line 3, column 1"),
+        (b'{"a": 1,\n}', "(a comma too many?)"),
+        (b'{"a": [1, ]}', "Expecting value (a comma too many?)"),
+        (b'{"a": [1,,2]}', "(a comma too many?)"),
         (b'{\n\n"a": "\xff"}', "w.json, line 3: byte 0xff is not UTF-8"),
         (b"{} {}", "w.json, line 1, column 4: Extra data"),
         (b"", "w.json, line 1"),
@@ -194,3 +197,10 @@ def test_what_stands_in_globaldb_is_read_as_far_as_it_goes():
     )
     assert [process.key for process in world.processes()] == [f"r.{IP}.game1"]
     assert len(world.problems) == 6 and world.programs == {"game": {"command": ["x"]}}
+
+
+def test_a_wrong_port_is_told_once_and_not_again_where_templates_name_it():
+    doc = document(other(port=70000, ready={"port": "{port}"}))
+    assert problems(doc) == [f"world.大区1.{IP}[1].port: 70000 is not a port (0–65535, 0: none)"]
+    doc = document(other(ready={"port": "{port}"}))
+    assert "ready.port" in str(problems(doc)), "no port at all is told where one is needed"
