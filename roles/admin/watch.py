@@ -25,6 +25,7 @@ def lines(desk: Desk, selection: Selection) -> Result:
         selection.region, selection.machine, selection.name, follow=True, parts=["world", "processes"]
     )
     known: dict[str, Row] = {}
+    trouble = ""
     try:
         desk.interrupt.run(session.subscribe, request)
         known = dict(session.picture.rows)
@@ -34,6 +35,9 @@ def lines(desk: Desk, selection: Selection) -> Result:
             session.pushed.clear()
             if session.given_up:
                 raise ConnectFailed(session.trouble)
+            if session.picture.trouble != trouble and session.link is not None:
+                trouble = session.picture.trouble
+                screen.complain(f"no news: {trouble}" if trouble else "there is news again")
             for happened in changes(known, session.picture.rows):
                 result = reports.change(happened, datetime.now().strftime("%H:%M:%S"))
                 screen.document(result.document) if screen.as_json else screen.lines(result.lines)

@@ -305,6 +305,18 @@ def test_watch_prints_changes_as_lines_and_comes_back_with_the_daemon(daemon):
     assert process.returncode == 0, err
 
 
+def test_watch_says_that_no_news_comes_and_that_it_comes_again(daemon):
+    process = begin(daemon.address, "-c", "watch 10.0.0.1")
+    assert "watching 5 processes" in process.stderr.readline()
+    admin(daemon.address, "start 10.0.0.2 mute1")  # the stand-in's globaldb is away from then on
+    assert process.stderr.readline() == "agent: no news: globaldb is away\n"
+    admin(daemon.address, "start 10.0.0.1 game2")  # and here again
+    assert process.stderr.readline() == "agent: there is news again\n"
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
 def test_a_password_that_was_changed_is_not_tried_for_ever(daemon):
     process = begin(daemon.address, "-c", "watch 10.0.0.1")
     assert "watching 5 processes" in process.stderr.readline()
