@@ -62,6 +62,8 @@ def machine() -> list[str]:
         f"- {os.cpu_count()} × {model}, {memory_gb:.0f} GB, Linux {platform.release()}",
         f"- Python {platform.python_version()}, {packages}",
         f"- {', '.join(peers())}",
+        f"- load average at the end {os.getloadavg()[0]:.1f}, {os.getloadavg()[1]:.1f}, {os.getloadavg()[2]:.1f}:"
+        " above 2 the machine had other work too",
     ]
 
 
@@ -94,7 +96,7 @@ def page(measured: Mapping[str, Sequence[Figure]]) -> str:
         table(figures),
         "## The rows",
         "\n".join(about + notes),
-        "## What misses its aim, and why",
+        "## What costs, and what misses",
         WHY,
         "## Measured on",
         "\n".join(machine()),
@@ -114,18 +116,19 @@ def write(measured: Mapping[str, Sequence[Figure]]) -> None:
 WHY = """\
 - **relay without TLS.** A loop in CPython that cuts a frame off the stream, looks its addresses up and copies it to its
   target's list takes 0.35 µs a frame by itself, in a warm cache; `perf` sees four fifths of the relay's time in the
-  interpreter and a tenth in the kernel. nats-server does the same in compiled code. With TLS both pay for the same
-  cryptography, and what is left of the difference is on our side.
+  interpreter and a tenth in the kernel. nats-server does the same in compiled code. Why ours is ahead with TLS we
+  have not looked into.
 - **command round trip.** The reach is missed, and by far. What is compared is not the same work: a command crosses TLS
   three times each way, is decoded and dispatched by two daemons, and both read the user's rights and the configuration
-  anew from globaldb, so that a right taken away acts at once. CPU time of one command: daemon A 1.2 ms (a third of it
-  for globaldb, another sixth for TLS), daemon B 0.9 ms, router 0.3 ms. The bare path needs 0.1 ms for everything. An
-  operator does not notice 3 ms; what would help most is one exchange with globaldb where there are two.
+  anew from globaldb, so that a right taken away acts at once. CPU time of one `start`, on a busy machine: daemon A
+  1.2 ms (by py-spy a third of it for globaldb, a sixth for TLS), daemon B 0.9 ms, router 0.3 ms. Even without globaldb
+  that is several times the reach. To be tried next: one exchange with globaldb where there are two.
 - **start of 200 processes.** What is beyond the floor makes a start a promise: a journal line before and after, so that
   the next daemon knows the process whenever this one dies; its identity read from /proc; two log lines; its record and
-  its count in globaldb; and two thirds of the daemon's time for it are not the system call.
+  its count in globaldb. By py-spy a third of the daemon's time for it is `Popen`.
 - **memory.** 41 MB are there before the daemon does anything: gevent with ssl 15 MB, redis-py 9 MB (it imports its
   asyncio half too), the interpreter 8 MB.
-- **`list world`.** Two thirds of it is starting Python and importing.
+- **`list world`.** Most of it is starting and importing: `agent admin -c help`, which connects to nobody, took 175 ms in
+  the hour in which `list world` took 218 ms.
 - **the full picture.** Beside reading: a verdict for each of 20,000 processes, 5 MB of JSON made here and read there.
 """
