@@ -88,7 +88,8 @@ def test_a_grant_for_one_region_is_for_that_region(group: Group) -> None:
 
     done = operate(admin, "start", "*")
     assert done.keys() == {FIRST, SECOND} and set(done.values()) <= {"ok", "already"}
-    assert operate(admin, "start", ONE, region="大区2") == {"": "unknown_target"}  # not to be seen, so not there
+    # not to be seen, so not there
+    assert operate(admin, "start", ONE, region="大区2") == {"": "unknown_target"}
     assert admin.picture().keys() == {FIRST, SECOND}
     mixed = group.admin_command(ONE, f"stop {ONE} all", user="regional")
     assert mixed.returncode == 0 and "1 ok" in mixed.stdout and "大区2" not in mixed.stdout, mixed
