@@ -67,6 +67,12 @@ def machine() -> list[str]:
     ]
 
 
+def built() -> str:
+    """What the roles ran as, in its own words."""
+    done = subprocess.run([*group.command(), "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def peers() -> list[str]:
     nats, supervisor, pm2 = peer.nats_server(), peer.supervisor(), peer.pm2()
     return [
@@ -121,14 +127,14 @@ WHY = """\
 - **command round trip.** The reach is missed, and by far. What is compared is not the same work: a command crosses TLS
   three times each way, is decoded and dispatched by two daemons, and both read the user's rights and the configuration
   anew from globaldb, so that a right taken away acts at once. CPU time of one `start`, on a busy machine: daemon A
-  1.2 ms (by py-spy a third of it for globaldb, a sixth for TLS), daemon B 0.9 ms, router 0.3 ms. Even without globaldb
-  that is several times the reach. To be tried next: one exchange with globaldb where there are two.
+  1.2 ms (by py-spy a third of it for globaldb, a sixth for TLS), daemon B 0.9 ms, router 0.3 ms.
+  `who`, which goes the same way and reads one user at each daemon, is the lightest command there is, and misses too.
 - **start of 200 processes.** What is beyond the floor makes a start a promise: a journal line before and after, so that
   the next daemon knows the process whenever this one dies; its identity read from /proc; two log lines; its record and
   its count in globaldb. By py-spy a third of the daemon's time for it is `Popen`.
 - **memory.** 41 MB are there before the daemon does anything: gevent with ssl 15 MB, redis-py 9 MB (it imports its
   asyncio half too), the interpreter 8 MB.
-- **`list world`.** Most of it is starting and importing: `agent admin -c help`, which connects to nobody, took 175 ms in
-  the hour in which `list world` took 218 ms.
+- **`list world`.** Most of it is starting and importing: `agent admin -c help`, which connects to nobody, took 175 ms
+  in the hour in which `list world` took 218 ms.
 - **the full picture.** Beside reading: a verdict for each of 20,000 processes, 5 MB of JSON made here and read there.
 """
