@@ -4,6 +4,7 @@ AGENT_BENCH_DIR names the folder (~/.cache/agent-bench). What cannot be installe
 "not measured".
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -43,6 +44,12 @@ def pm2() -> Path | None:
         if not _run(command):
             return _missing("pm2", "npm could not install it")
     return program
+
+
+def pm2_version(program: Path) -> str:
+    """From its package: `pm2 --version` would start a daemon and leave it behind."""
+    package = program.parent.parent / "pm2" / "package.json"
+    return str(json.loads(package.read_text())["version"])
 
 
 def version(command: list[str]) -> str:

@@ -79,7 +79,7 @@ def peers() -> list[str]:
         f"Valkey {valkey_version()}",
         f"nats-server {peer.version([str(nats), '--version'])}" if nats else "no nats-server",
         f"Supervisor {peer.version([str(supervisor / 'supervisord'), '--version'])}" if supervisor else "no Supervisor",
-        f"pm2 {peer.version([str(pm2), '--version'])}" if pm2 else "no pm2",
+        f"pm2 {peer.pm2_version(pm2)}" if pm2 else "no pm2",
     ]  # fmt: skip
 
 
