@@ -4,6 +4,7 @@
 user who may run the common commands only: a command outside that became *required* makes the test fail there.
 """
 
+import random
 import shutil
 import signal
 import socket
@@ -38,9 +39,17 @@ def redis_binary() -> str:
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Free on every address, and below the kernel's own range: from there somebody's outgoing connection might take it
+    before the one it is for is started."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with closing(socket.socket()) as tcp, closing(socket.socket(type=socket.SOCK_DGRAM)) as udp:
+            try:
+                tcp.bind(("0.0.0.0", port))
+                udp.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        return port
 
 
 class Server:

@@ -1,7 +1,6 @@
 """The world beyond this machine, read when it is asked for; while globaldb is away, as it was read last."""
 
 import logging
-import time
 from collections.abc import Callable
 
 from agent import names
@@ -9,7 +8,6 @@ from agent.errors import Refused, StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
 from agent.world import World
 from roles.daemon.configuration import Configuration
-from roles.daemon.fresh import Fresh
 
 log = logging.getLogger("agent.atlas")
 
@@ -19,7 +17,6 @@ class Atlas:
         self._globaldb = globaldb
         self._configuration = configuration
         self._ip = ip
-        self._fresh = Fresh()
         self._worlds: dict[str, World] = {}  # ip, or "" for the whole -> as read last
 
     def world(self) -> World:
@@ -34,9 +31,6 @@ class Atlas:
 
     def _newest(self, machine: str, read: Callable[[], World]) -> World:
         """What was never read is not known: to take it for empty would be a lie."""
-        if machine in self._worlds and self._fresh.has(machine):
-            return self._worlds[machine]
-        asked_at = time.monotonic()
         try:
             world = read()
         except (StoreDown, StoreRefused) as error:
@@ -51,5 +45,4 @@ class Atlas:
             return known
         if not machine or world.ips():  # not every ip that somebody may make up
             self._worlds[machine] = world
-            self._fresh.note(machine, asked_at)
         return world

@@ -1,7 +1,6 @@
 """What is configured for this machine, as globaldb has it now or had it last; and the launch of each process."""
 
 import logging
-import time
 from collections.abc import Callable
 
 from agent.errors import ConfigError, StoreDown, StoreRefused
@@ -10,7 +9,6 @@ from agent.process import Process
 from agent.program import LaunchSpec, launch_spec
 from agent.trouble import Trouble
 from agent.world import World
-from roles.daemon.fresh import Fresh
 
 log = logging.getLogger("agent.configuration")
 
@@ -20,7 +18,6 @@ class Configuration:
 
     def __init__(self, globaldb: GlobalDb, ip: str) -> None:
         self.known = False
-        self._fresh = Fresh()
         self.processes: dict[str, Process] = {}
         self._globaldb = globaldb
         self._ip = ip
@@ -29,9 +26,6 @@ class Configuration:
 
     def refresh(self) -> bool:
         """Read what concerns this machine; False while globaldb is away: then what was known goes on to hold."""
-        if self._fresh.has(self._ip):
-            return True
-        asked_at = time.monotonic()
         try:
             world = self._globaldb.read_machine(self._ip)
         except (StoreDown, StoreRefused) as error:
@@ -47,7 +41,6 @@ class Configuration:
             self.processes = {process.key: process for process in world.on(self._ip)}
             log.info("configuration: %d processes on this machine", len(self.processes))
         self.known = True
-        self._fresh.note(self._ip, asked_at)
         return True
 
     @property

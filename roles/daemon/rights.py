@@ -18,7 +18,6 @@ from agent.messages import Hello
 from agent.throttle import Throttle
 from agent.user import ITERATIONS, User
 from agent.world import Process
-from roles.daemon.fresh import Fresh
 
 log = logging.getLogger("agent.rights")
 
@@ -32,7 +31,6 @@ class Rights:
     def __init__(self, globaldb: GlobalDb) -> None:
         self._globaldb = globaldb
         self._known: dict[str, User] = {}  # not the names that strangers make up: they would fill our memory
-        self._fresh = Fresh()
         self._by_address = Throttle(ADDRESS_TRIES, TRIES_S)
         self._by_user = Throttle(USER_TRIES, TRIES_S)
         self._by_both = Throttle(ADDRESS_TRIES, TRIES_S)
@@ -41,9 +39,6 @@ class Rights:
 
     def user(self, name: str) -> User | None:
         """The user as globaldb has him now, or as it had him last. Raises Refused if neither is known."""
-        if name in self._known and self._fresh.has(name):
-            return self._known[name]
-        asked_at = time.monotonic()
         try:
             user = self._globaldb.read_user(name)
         except (StoreDown, StoreRefused) as error:
@@ -58,7 +53,6 @@ class Rights:
             self._known.pop(name, None)
         else:
             self._known[name] = user
-            self._fresh.note(name, asked_at)
         return user
 
     def grants(self, name: str) -> tuple[Grant, ...]:

@@ -21,6 +21,13 @@ def key(name: str) -> str:
     return f"大区1.{IP}.{name}"
 
 
+def for_anybody(name: str) -> list[str]:
+    """A command that another user can run, though the checkout may lie where only we can read."""
+    python = next(path for path in ("/usr/bin/python3", sys.executable) if os.path.exists(path))
+    source = (PROGRAMS / f"{name}.py").read_text()
+    return [python, "-c", source.replace("{", "{{").replace("}", "}}")]
+
+
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     folder = tmp_path_factory.mktemp("group")
@@ -39,16 +46,15 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
             "crashy": program("crashy", "0.3", "3"),
             "stubborn": program("crashy", "0.3", "3", restart="on-failure", restart_tries=3, backoff_s=2),
             "missing": {"command": ["/no/such/program"]},
-            "shown": program(
-                "surroundings",
-                "{name}",
-                "{region}",
-                cwd=str(home),
-                env={"LANG": "C.UTF-8", "PLACE": "{ip}"},
-                limits={"nofile": [77, 99], "core": 0},
-                restart="never",
+            "shown": {
+                "command": [*for_anybody("surroundings"), "{name}", "{region}"],
+                "ready": {"spawn": 0},
+                "cwd": str(home),
+                "env": {"LANG": "C.UTF-8", "PLACE": "{ip}"},
+                "limits": {"nofile": [77, 99], "core": 0},
+                "restart": "never",
                 **({"user": "nobody"} if root else {}),
-            ),
+            },
         },
         "world": {"大区1": {IP: [{"type": t, "name": t} for t in (
             "steady", "deaf", "saving", "killable", "mild", "leaves-deaf", "crashy", "stubborn", "missing", "shown",

@@ -88,9 +88,3 @@ def frail(tmp_path):
         yield made
         made.close()
         end_marked(str(tmp_path / "state"))
-
-
-@pytest.fixture(autouse=True)
-def read_anew_each_time(monkeypatch):
-    """What a test writes counts for its next line; tests of `fresh` itself set it back."""
-    monkeypatch.setattr("roles.daemon.fresh.FRESH_S", 0.0)
