@@ -119,6 +119,12 @@ class Admin:
         rows = [row for change in changes for row in change.processes]
         return {row[0]: dict(zip(messages.PROCESS_COLUMNS, row, strict=True)) for row in rows}
 
+    def sees_online(self, ips: Sequence[str]) -> bool:
+        """Whether the daemon has heard from the router that these are there."""
+        self.notices.clear()
+        self.call(messages.WatchPicture(parts=["machines"]))
+        return set(ips) <= {row[0] for notice in self.notices for row in notice.machines if row[1]}
+
     def verdicts(self) -> dict[str, str]:
         return {key: row["verdict"] for key, row in self.picture().items()}
 
@@ -242,6 +248,12 @@ class Group:
         for ip in self.ips:
             self.roles[f"daemon-{ip}"].wait_for(" serving ")
             self.roles["router"].wait_for(f"machine {ip}: online")
+        for ip in self.ips:
+            admin = Admin(self.daemon_address[ip])
+            until(
+                lambda admin=admin: admin.sees_online(self.ips), what=f"all machines online, seen from {ip}"
+            )
+            admin.close()
 
     def admin(self, ip: str, user: str = USER, password: str = PASSWORD) -> Admin:
         made = Admin(self.daemon_address[ip], user, password)
