@@ -109,9 +109,10 @@ class Dialer:
             try:
                 sock, server = connect(self.address, self._hello, self._password, source_ip=self._source_ip)
             except ConnectFailed as error:
-                if self.trouble != str(error):
-                    log.warning("%s: %s; trying on", self.what, error)
-                self.trouble, self.replaced = str(error), REPLACED_TEXT in str(error)
+                trouble = f"{self.what}: {error}"
+                if self.trouble != trouble:
+                    log.warning("%s; trying on", trouble)
+                self.trouble, self.replaced = trouble, REPLACED_TEXT in trouble
                 gevent.sleep((refused if isinstance(error, LoginRefused) else backoff).next_s())
                 continue
             joined_at = time.monotonic()
