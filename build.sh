@@ -47,7 +47,8 @@ need_for_tests() {
         return 0
     fi
     missing=
-    for package in redis-server busybox faketime tmux teeworlds-server wesnoth-1.16-server freeciv-server; do
+    for package in redis-server busybox faketime tmux gcc g++ lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-socket \
+        teeworlds-server ddnet-server wesnoth-1.16-server freeciv-server; do
         installed "$package" || missing="$missing $package"
     done
     [ -z "$missing" ] && return 0
@@ -58,7 +59,7 @@ need_for_tests() {
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
     fi
     # shellcheck disable=SC2086
-    need "servers that the tests run" $missing
+    need "servers, compilers and interpreters that the tests run" $missing
     if may_install; then rm -f /usr/sbin/policy-rc.d; trap - EXIT INT TERM; fi
 }
 

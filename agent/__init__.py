@@ -1,3 +1,3 @@
 """What every role shares. Nothing in here knows a role."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -178,12 +178,12 @@ def ready(value: Any) -> dict[str, Any]:
     return checked
 
 
-def probe(value: Any) -> dict[str, int] | None:
+def probe(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    checked = fields_of(value, {"port": port})
-    if not checked:
-        raise Wrong('is empty; {"port": number} is wanted')
+    checked = fields_of(value, {"port": port, "protocol": one_of(*PROTOCOLS)})
+    if "port" not in checked:
+        raise Wrong(f'{shown(value)} has no port; {{"port": number}} is wanted')
     return checked
 
 

@@ -52,7 +52,7 @@ def connect(
         if sock is not None:
             sock.close()
         if isinstance(error, LoginRefused):
-            raise LoginRefused(f"{address}: {error}") from None
+            raise LoginRefused(f"{address}: {error}", error.code) from None
         if isinstance(error, ConnectFailed):
             raise ConnectFailed(str(error) if str(address) in str(error) else f"{address}: {error}") from None
         if isinstance(error, AgentError):

@@ -12,7 +12,7 @@ import. An expected "no" is `raise Refused(code, text)`.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from agent import messages
+from agent import codec, messages
 from agent.errors import Refused
 
 Handler = Callable[[Any, Any, Any], Any]
@@ -42,13 +42,13 @@ class Table:
 
     def _enter(self, row: Row) -> None:
         if row.message in self.rows:
-            raise ValueError(f"message {messages.NAME_OF[row.message]} has two handlers")
+            raise ValueError(f"message {codec.NAME_OF[row.message]} has two handlers")
         self.rows[row.message] = row
 
     def find(self, message: Any, role: str) -> Handler:
         """The handler for a message from a peer of this role. Raises Refused."""
         row = self.rows.get(type(message))
-        name = messages.NAME_OF[type(message)]
+        name = codec.NAME_OF[type(message)]
         if row is None:
             raise Refused("bad_request", f"message {name} is not for this role")
         if role not in row.ask:
@@ -57,9 +57,9 @@ class Table:
 
     def __str__(self) -> str:
         lines = []
-        for row in sorted(self.rows.values(), key=lambda row: messages.NAME_OF[row.message]):
+        for row in sorted(self.rows.values(), key=lambda row: codec.NAME_OF[row.message]):
             first = (row.handler.__doc__ or "").strip().split("\n")[0]
-            lines.append(f"{messages.NAME_OF[row.message]:20} {','.join(sorted(row.ask)):16} {first}")
+            lines.append(f"{codec.NAME_OF[row.message]:20} {','.join(sorted(row.ask)):16} {first}")
         return "\n".join(lines)
 
 

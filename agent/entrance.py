@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from agent.errors import LoginRefused, Refused, WireError
 from agent.handshake import Identity, Stream, binding
 from agent.line import one_line
@@ -43,11 +43,11 @@ def _ask(stream: Stream, request: Any) -> Any:
     stream.send(wire.REQUEST, request)
     frame = stream.receive()
     try:
-        reply, _left_s = messages.decode(frame.body)
+        reply, _left_s = codec.decode(frame.body)
     except Refused as error:
         raise WireError(str(error)) from None
     if isinstance(reply, messages.Error):
-        raise LoginRefused(one_line(reply.text, MAX_TEXT_CHARS))
-    if frame.seq != asked or frame.kind != wire.REPLY or type(reply) is not messages.REPLY_OF[type(request)]:
+        raise LoginRefused(one_line(reply.text, MAX_TEXT_CHARS), reply.code)
+    if frame.seq != asked or frame.kind != wire.REPLY or type(reply) is not codec.REPLY_OF[type(request)]:
         raise WireError(f"a {type(reply).__name__} came where the reply to {type(request).__name__} belongs")
     return reply

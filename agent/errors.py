@@ -61,6 +61,15 @@ class ConnectFailed(AgentError):
 class LoginRefused(ConnectFailed):
     """The peer answered and said no: wrong credentials, too many tries, not configured."""
 
+    def __init__(self, text: str, code: str = "forbidden") -> None:
+        super().__init__(text)
+        self.code = code
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it will be the same next time, unless a person does something."""
+        return self.code not in ("unavailable", "too_many")
+
 
 class Refused(AgentError):
     """An expected "no" of a handler; `code` is one of the words in REFUSAL_CODES."""
@@ -84,5 +93,8 @@ EXIT_CODES = {
     "unavailable": 1,  # globaldb or another service is down: nothing was done
     "timed_out": 5,  # the hop named in the text waited in vain: the outcome is unknown
     "too_many": 3,  # tries or connections are limited
+    "refused": 1,  # an application says no, for the reason in the text
+    "unconfirmed": 2,  # the operator has to confirm it first; nothing was done
+    "forgotten": 5,  # nobody knows any more what became of it
     "internal": 1,  # a bug; the log of the machine named in the text has the traceback
 }

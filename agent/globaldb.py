@@ -9,6 +9,8 @@
     machine:<ip>                   hash   info lastupdate
     user                           hash   name -> JSON verifier and grants
     audit                          list   JSON lines, oldest first
+    events:<region>.<ip>.<name>    list   JSON [at, name, data], oldest first: what an application had to tell
+    task                           hash   <region>.<ip>.<name> -> JSON (agent.task): what goes on behind a command
     salt                           string random, hex: daemons make up the salts of unknown users from it
 
 What is read may have been written by anybody: the world comes with `problems` instead of an exception,
@@ -26,6 +28,7 @@ from agent import names
 from agent.errors import ConfigError
 from agent.pool import CHUNK, Command
 from agent.store import Store, as_dict, hdel_commands, hmset_commands
+from agent.task import Task, read_task
 from agent.user import User
 from agent.world import World
 
@@ -34,6 +37,11 @@ RECORD_FIELDS = (
     "started",
 )  # fmt: skip
 MOST_READ = 1024
+KEPT_EVENTS = 1000  # of one process
+EVENTS_SLACK = 64
+EVENTS_AT_ONCE = 50  # processes
+EVENTS_READ = 5000  # lines in memory at a time
+LAST_AT = 253402128000.0  # two days before the year 10000: later ones are no date in some time zone
 AUDIT_LINES = 100_000
 AUDIT_SLACK = 256  # trimmed only when it is so much too long, to spare most appends the trouble
 
@@ -182,8 +190,10 @@ class GlobalDb:
         return self.store.hgetall("process")
 
     def forget_record(self, key: str) -> None:
-        """Removes record and index entry, startcount included."""
+        """Removes record and index entry, startcount, events and task included."""
         self.store.delete_hash(f"process:{key}")
+        self.store.pipeline([("LPOP", f"events:{key}")] * self.store.llen(f"events:{key}"))
+        self.store.hdel("task", key)
         self.store.hdel("process", key)
 
     # ---- machines
@@ -227,6 +237,56 @@ class GlobalDb:
             text = self.store.get("salt") or ""
         return text.encode()
 
+    # ---- events of applications
+
+    def append_events(self, events: Mapping[str, Sequence[str]]) -> None:
+        """key -> JSON texts, oldest first. The oldest of a process go when it has more than KEPT_EVENTS."""
+        commands: list[Command] = []
+        for key, texts in events.items():
+            commands += [("RPUSH", f"events:{key}", text) for text in texts]
+            commands.append(("LLEN", f"events:{key}"))
+        replies = iter(self.store.pipeline(commands))
+        surplus: list[Command] = []
+        for key, texts in events.items():
+            *_, length = [next(replies) for _ in range(len(texts) + 1)]
+            if int(length) > KEPT_EVENTS + EVENTS_SLACK:
+                surplus += [("LPOP", f"events:{key}")] * min(int(length) - KEPT_EVENTS, 4 * CHUNK)
+        if surplus:
+            self.store.pipeline(surplus)
+
+    def read_events(self, keys: Sequence[str], count: int) -> list[list[Any]]:
+        """The newest `count` of all of them, as [key, at, name, data], oldest first; what is none of ours is left out.
+
+        So many processes at a time that the events of a large group never are in memory together.
+        """
+        count = min(count, KEPT_EVENTS)
+        newest: list[list[Any]] = []
+        at_once = max(1, min(EVENTS_AT_ONCE, EVENTS_READ // max(1, count)))
+        for at in range(0, len(keys), at_once):
+            newest = sorted(newest + self._events_of(keys[at : at + at_once], count), key=_when)[-count:]
+        return newest
+
+    def _events_of(self, keys: Sequence[str], count: int) -> list[list[Any]]:
+        lists = self.store.pipeline(("LRANGE", f"events:{key}", -count, -1) for key in keys)
+        return [
+            [key, *row] for key, texts in zip(keys, lists, strict=True) for row in map(_event, texts) if row
+        ]
+
+    # ---- tasks
+
+    def read_tasks(self) -> dict[str, Task]:
+        """By process key."""
+        read = {key: read_task(text) for key, text in self.store.hgetall("task").items()}
+        return {
+            key: task for key, task in read.items() if task is not None and task.key == key and _is_key(key)
+        }
+
+    def write_task(self, task: Task) -> None:
+        self.store.hset("task", task.key, task.json())
+
+    def forget_task(self, key: str) -> None:
+        self.store.hdel("task", key)
+
     # ---- audit
 
     def append_audit(self, *entries: Mapping[str, Any]) -> None:
@@ -253,6 +313,28 @@ def _entry(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         entry = None
     return entry if isinstance(entry, dict) else {"text": line}
+
+
+def _is_key(text: str) -> bool:
+    try:
+        names.split_key(text)
+    except ConfigError:
+        return False
+    return True
+
+
+def _when(row: list[Any]) -> float:
+    at: float = row[1]
+    return at
+
+
+def _event(text: str) -> list[Any] | None:
+    try:
+        at, name, data = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    good = isinstance(at, int | float) and 0 <= at < LAST_AT and isinstance(name, str)
+    return [float(at), name, data] if good else None
 
 
 def _is_whole(text: str | None) -> bool:

@@ -26,6 +26,7 @@ VERBS = {
     "restart": "stop and start processes",
     "kill": "kill a process by pid",
     "tail": "read a process's log",
+    "events": "see what applications tell",
     "gm": "send GM requests (gm:NAME for one only)",
     "who": "see who is logged in",
     "audit": "read the audit",
@@ -94,6 +95,20 @@ def parse_grants(texts: Iterable[str]) -> tuple[Grant, ...]:
     if problems:
         raise ConfigError("\n".join(problems))
     return tuple(dict.fromkeys(grants))
+
+
+def known_grants(texts: Iterable[str]) -> tuple[Grant, ...]:
+    """Of a stored user: verbs of a later version (a group is being upgraded) grant nothing here, and spoil nothing.
+
+    ConfigError as of `parse_grants` for whatever else is wrong.
+    """
+    known = []
+    for text in texts:
+        verbs, on, selection = text.partition(" on ")
+        kept = [verb for verb in verbs.split(",") if not _verb_problems([verb])]
+        if kept or not on:
+            known.append(f"{','.join(kept)} on {selection}" if on else text)
+    return parse_grants(known)
 
 
 def _verb_problems(verbs: list[str]) -> list[str]:

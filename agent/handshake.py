@@ -15,7 +15,7 @@ caller sets. A refusal tells a stranger nothing: unknown name, wrong password an
 import hashlib
 from typing import Any, NamedTuple
 
-from agent import messages, wire
+from agent import codec, wire
 from agent.errors import ConnectFailed
 
 MECHANISM = "SCRAM-SHA-256-PLUS"
@@ -52,7 +52,7 @@ class Stream:
         self.seq = 0
 
     def send(self, kind: int, message: Any) -> None:
-        self._sock.sendall(wire.pack(kind, self.seq, b"", b"", messages.encode(message)))
+        self._sock.sendall(wire.pack(kind, self.seq, b"", b"", codec.encode(message)))
 
     def receive(self) -> wire.Frame:
         head = self._read(wire.PREFIX_BYTES)

@@ -7,6 +7,9 @@ Rules for the next editor:
   of a process nobody remembers) change `wanted`: so nothing restarts what an operator stopped.
 - The first Step of a row whose `when` holds is taken. A pair that is in no row changes nothing: a timer that fired
   late, a word that came twice.
+- An application that can is asked to save before it is signalled: `save` says how far that is. While it is "asked" no
+  signal goes out; what declines goes on running; what did not acknowledge is never called saved. What a run came to
+  says nothing of the next one.
 - SPAWN stands only where nothing of the process lives: not after `ended` while STOPPING, but after `emptied`.
 
             start_asked          ready                exited, by policy      never ready, cannot be spawned
@@ -14,6 +17,7 @@ Rules for the next editor:
        ▲                   │ ▲ └──────────┼──────────────────────┘ │                ▲
        │ emptied           │ └────────────┼──────── backoff_over ──┘                │
        └───── STOPPING ◄───┴── stop, kill, restart asked                 STARTING ──┘
+                └─ declined to save ─► RUNNING
 """
 
 from collections.abc import Callable
@@ -29,6 +33,12 @@ FATAL = "FATAL"  # could not be started; an operator must look
 STATES = (STOPPED, STARTING, RUNNING, STOPPING, EXITED, BACKOFF, FATAL)
 ALIVE = (STARTING, RUNNING, STOPPING)
 
+# Life.save: what became of asking an application to save before it is signalled; "" where it cannot be asked
+ASKED = "asked"
+SAVED = "saved"
+UNSAVED = "unsaved"  # it did not acknowledge: no word in time, or it ended first
+DECLINED = "declined"
+
 UP = "up"
 DOWN = "down"
 
@@ -36,6 +46,7 @@ START_ASKED = "start_asked"
 STOP_ASKED = "stop_asked"
 KILL_ASKED = "kill_asked"
 RESTART_ASKED = "restart_asked"
+FORCE_ASKED = "force_asked"  # stop, and SIGKILL where nothing milder helped
 SPAWNED = "spawned"
 SPAWN_FAILED = "spawn_failed"  # and trying again would not help: command missing, no such user
 SPAWN_BLOCKED = "spawn_blocked"  # it may help: the port is taken, a child of the last run lives, no memory
@@ -44,22 +55,29 @@ READY_TIMED_OUT = "ready_timed_out"
 ENDED = "ended"  # the main process is gone
 EMPTIED = "emptied"  # the main process and its whole session are gone
 STOP_TIMED_OUT = "stop_timed_out"
+SAVE_ACKNOWLEDGED = "save_acknowledged"
+SAVE_DECLINED = "save_declined"
+SAVE_TIMED_OUT = "save_timed_out"
+JOINED = "joined"  # its application has a link again
 BACKOFF_OVER = "backoff_over"
 ADOPTED = "adopted"  # a new daemon found it alive
 RESUMED = "resumed"  # a new daemon found nothing of it alive, or only what it left behind
 EVENTS = (
-    START_ASKED, STOP_ASKED, KILL_ASKED, RESTART_ASKED, SPAWNED, SPAWN_FAILED, SPAWN_BLOCKED, READY,
-    READY_TIMED_OUT, ENDED, EMPTIED, STOP_TIMED_OUT, BACKOFF_OVER, ADOPTED, RESUMED,
+    START_ASKED, STOP_ASKED, KILL_ASKED, RESTART_ASKED, FORCE_ASKED, SPAWNED, SPAWN_FAILED, SPAWN_BLOCKED, READY,
+    READY_TIMED_OUT, ENDED, EMPTIED, STOP_TIMED_OUT, SAVE_ACKNOWLEDGED, SAVE_DECLINED,
+    SAVE_TIMED_OUT, JOINED, BACKOFF_OVER, ADOPTED, RESUMED,
 )  # fmt: skip
 
 SPAWN = (
     "spawn"  # check port and leftovers, then start it; answers with spawned, spawn_failed or spawn_blocked
 )
 AWAIT_READY = "await_ready"  # watch for readiness; answers with ready
+ASK_SAVE = "ask_save"  # through its link, or when it joins; answers with save_acknowledged or save_declined
 SIGNAL_STOP = "signal_stop"  # the polite signal, to the main process
 SIGNAL_REST = "signal_rest"  # the polite signal, to what the main process left behind; answers with emptied
 SIGNAL_KILL = "signal_kill"  # SIGKILL to the main process and its session
-ARM_READY = "arm_ready"  # the three timers; a life has one at most, and each change of state disarms it
+ARM_READY = "arm_ready"  # the four timers; a life has one at most, and each change of state disarms it
+ARM_SAVE = "arm_save"  # begun anew at each word of progress
 ARM_STOP = "arm_stop"
 ARM_BACKOFF = "arm_backoff"
 REPORT = "report"  # tell whoever waits that it did not happen in time
@@ -89,6 +107,7 @@ class Facts:
     ran_s: float = 0.0  # since it was spawned
     leftovers: bool = False  # a child of the last run lives
     signalled: bool = False  # the polite signal went out before the daemon died
+    saves: bool = False  # the application has said that it saves when asked to
 
 
 NO_FACTS = Facts()
@@ -105,6 +124,8 @@ class Life:
     automatic: bool = False  # this start was asked by the policy, not by an operator
     restarting: bool = False  # STOPPING, and to be started again when all of it is gone
     killing: bool = False  # STOPPING, and SIGKILL was sent
+    save: str = ""  # of the stop that goes on, or of the last one
+    force: bool = False  # STOPPING, and SIGKILL is to follow the time-out
 
     @property
     def alive(self) -> bool:
@@ -167,7 +188,19 @@ def _gives_up(life: Life, policy: Policy, facts: Facts) -> bool:
 
 
 def _kills(life: Life, policy: Policy, facts: Facts) -> bool:
-    return policy.kill_after_stop and not life.killing
+    return (policy.kill_after_stop or life.force) and not life.killing
+
+
+def _can_ask(life: Life, policy: Policy, facts: Facts) -> bool:
+    return facts.saves
+
+
+def _asking(life: Life, policy: Policy, facts: Facts) -> bool:
+    return life.save == ASKED
+
+
+def _asking_by_force(life: Life, policy: Policy, facts: Facts) -> bool:
+    return life.save == ASKED and life.force
 
 
 def _up(life: Life, policy: Policy, facts: Facts) -> Life:
@@ -182,8 +215,43 @@ def _down(life: Life, policy: Policy, facts: Facts) -> Life:
     return replace(life, wanted=DOWN, restarting=False)
 
 
+def _stopped(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(_down(life, policy, facts), save=_save(facts), force=False)
+
+
+def _forced(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(_down(life, policy, facts), save=_save(facts), force=True)
+
+
+def _by_force(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(_down(life, policy, facts), force=True)
+
+
 def _killed(life: Life, policy: Policy, facts: Facts) -> Life:
-    return replace(life, wanted=DOWN, restarting=False, killing=True)
+    """A stop went on, or nothing but children lives."""
+    return replace(_unsaved(life, policy, facts), wanted=DOWN, restarting=False, killing=True)
+
+
+def _killed_unasked(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(_killed(life, policy, facts), save=UNSAVED if facts.saves else "")
+
+
+def _save(facts: Facts) -> str:
+    """How a stop begins."""
+    return ASKED if facts.saves else ""
+
+
+def _saved(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(life, save=SAVED)
+
+
+def _unsaved(life: Life, policy: Policy, facts: Facts) -> Life:
+    """It will not acknowledge any more."""
+    return replace(life, save=UNSAVED) if life.save == ASKED else life
+
+
+def _declined(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(life, save=DECLINED, wanted=UP, restarting=False)
 
 
 def _kill_follows(life: Life, policy: Policy, facts: Facts) -> Life:
@@ -191,7 +259,16 @@ def _kill_follows(life: Life, policy: Policy, facts: Facts) -> Life:
 
 
 def _restart(life: Life, policy: Policy, facts: Facts) -> Life:
-    return replace(life, wanted=UP, restarting=True)
+    return replace(life, wanted=UP, restarting=True, force=False)
+
+
+def _restarted(life: Life, policy: Policy, facts: Facts) -> Life:
+    """Whoever asked for it hears that the run before did not acknowledge."""
+    return Life(life.state, UP, save=UNSAVED if life.save == UNSAVED else "")
+
+
+def _begin_restart(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(_restart(life, policy, facts), save=_save(facts))
 
 
 def _ready(life: Life, policy: Policy, facts: Facts) -> Life:
@@ -200,11 +277,20 @@ def _ready(life: Life, policy: Policy, facts: Facts) -> Life:
 
 def _failed(life: Life, policy: Policy, facts: Facts) -> Life:
     failures = 0 if facts.ran_s >= policy.stable_s else life.failures
-    return replace(life, failures=failures + 1, killing=False)
+    return replace(life, failures=failures + 1, killing=False, save="")
 
 
 def _unready(life: Life, policy: Policy, facts: Facts) -> Life:
-    return replace(life, unready=life.unready + 1, failures=life.failures + 1, killing=False)
+    return replace(life, unready=life.unready + 1, failures=life.failures + 1, killing=False, save="")
+
+
+def _ended_itself(life: Life, policy: Policy, facts: Facts) -> Life:
+    return replace(life, save="")
+
+
+def _too_late(life: Life, policy: Policy, facts: Facts) -> Life:
+    """Stopped unasked, as it never became ready."""
+    return replace(life, save=UNSAVED if facts.saves else "")
 
 
 def _blocked(life: Life, policy: Policy, facts: Facts) -> Life:
@@ -212,11 +298,32 @@ def _blocked(life: Life, policy: Policy, facts: Facts) -> Life:
 
 
 _START = Step(STARTING, (SPAWN,), change=_up)
-_STOP = Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=_down)
-_KILL = Step(STOPPING, (SIGNAL_KILL, ARM_STOP), change=_killed)
-_RESTART = Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=_restart)
+_KILL = Step(STOPPING, (SIGNAL_KILL, ARM_STOP), change=_killed_unasked)
+
+
+def _end(change: Change) -> tuple[Step, ...]:
+    """A stop of what lives begins: by asking where that can be done, else by the signal."""
+    return (
+        Step(STOPPING, (ASK_SAVE, ARM_SAVE), when=_can_ask, change=change),
+        Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=change),
+    )
+
+
+def _end_again(change: Change) -> tuple[Step, ...]:
+    """While STOPPING: who is being asked is not asked twice, nor signalled before he has answered."""
+    return (
+        Step(STOPPING, when=_asking, change=change),
+        Step(STOPPING, (SIGNAL_STOP, ARM_STOP), change=change),
+    )
+
+
+_STOP, _RESTART, _FORCE = _end(_stopped), _end(_begin_restart), _end(_forced)
 _STOP_NOTHING = (
     Step(STOPPING, (SIGNAL_REST, ARM_STOP), when=_leftovers, change=_down),
+    Step(STOPPED, change=_down),
+)
+_FORCE_NOTHING = (
+    Step(STOPPING, (SIGNAL_REST, ARM_STOP), when=_leftovers, change=_by_force),
     Step(STOPPED, change=_down),
 )
 _KILL_NOTHING = (
@@ -232,6 +339,7 @@ TABLE: dict[tuple[str, str], tuple[Step, ...]] = {
     (STOPPED, START_ASKED): (_START,),
     (STOPPED, RESTART_ASKED): (_START,),
     (STOPPED, STOP_ASKED): _STOP_NOTHING,
+    (STOPPED, FORCE_ASKED): _FORCE_NOTHING,
     (STOPPED, KILL_ASKED): _KILL_NOTHING,
     (STOPPED, ADOPTED): (Step(RUNNING, change=_up),),
     #
@@ -244,50 +352,74 @@ TABLE: dict[tuple[str, str], tuple[Step, ...]] = {
     (STARTING, READY): (Step(RUNNING, change=_ready),),
     # Without a restart policy nobody would start it again: it is left to come up late.
     (STARTING, READY_TIMED_OUT): (
-        Step(STOPPING, (REPORT, SIGNAL_STOP, ARM_STOP), when=_restarts),
+        Step(STOPPING, (REPORT, SIGNAL_STOP, ARM_STOP), when=_restarts, change=_too_late),
         Step(STARTING, (REPORT,)),
     ),
-    (STARTING, ENDED): (Step(EXITED, when=_stays_down), *_ENDED_UNREADY),
-    (STARTING, RESTART_ASKED): (_RESTART,),
-    (STARTING, STOP_ASKED): (_STOP,),
+    (STARTING, ENDED): (Step(EXITED, when=_stays_down, change=_ended_itself), *_ENDED_UNREADY),
+    (STARTING, RESTART_ASKED): _RESTART,
+    (STARTING, STOP_ASKED): _STOP,
+    (STARTING, FORCE_ASKED): _FORCE,
     (STARTING, KILL_ASKED): (_KILL,),
     (STARTING, ADOPTED): (Step(STARTING, (ARM_READY, AWAIT_READY)),),
     #
     (RUNNING, ENDED): (
-        Step(EXITED, when=_stays_down),
+        Step(EXITED, when=_stays_down, change=_ended_itself),
         Step(BACKOFF, (ARM_BACKOFF,), change=_failed),
     ),
-    (RUNNING, RESTART_ASKED): (_RESTART,),
-    (RUNNING, STOP_ASKED): (_STOP,),
+    (RUNNING, RESTART_ASKED): _RESTART,
+    (RUNNING, STOP_ASKED): _STOP,
+    (RUNNING, FORCE_ASKED): _FORCE,
     (RUNNING, KILL_ASKED): (_KILL,),
     (RUNNING, ADOPTED): (Step(RUNNING),),
     #
     (STOPPING, ENDED): (
         Step(STOPPING, (SIGNAL_KILL,), when=_killing),
+        Step(STOPPING, (SIGNAL_REST, ARM_STOP), when=_asking, change=_unsaved),
         Step(STOPPING, (SIGNAL_REST,)),
     ),
     (STOPPING, EMPTIED): (
         Step(STOPPED, when=_wanted_down, change=_down),
-        Step(STARTING, (SPAWN,), when=_restarting, change=_up),
+        Step(STARTING, (SPAWN,), when=_restarting, change=_restarted),
         *_ENDED_UNREADY,
     ),
     (STOPPING, STOP_TIMED_OUT): (
+        Step(STOPPING, when=_asking),
         Step(STOPPING, (SIGNAL_KILL, ARM_STOP), when=_kills, change=_kill_follows),
         Step(STOPPING, (REPORT,)),
     ),
-    (STOPPING, RESTART_ASKED): (_RESTART,),
-    (STOPPING, STOP_ASKED): (_STOP,),
-    (STOPPING, KILL_ASKED): (_KILL,),
+    (STOPPING, SAVE_ACKNOWLEDGED): (
+        Step(STOPPING, (SIGNAL_STOP, ARM_STOP), when=_asking, change=_saved),
+        Step(STOPPING),
+    ),
+    # It goes on, unless it is to end whatever it says.
+    (STOPPING, SAVE_DECLINED): (
+        Step(STOPPING, (SIGNAL_STOP, ARM_STOP), when=_asking_by_force, change=_unsaved),
+        Step(RUNNING, when=_asking, change=_declined),
+        Step(STOPPING),
+    ),
+    (STOPPING, SAVE_TIMED_OUT): (
+        Step(STOPPING, (SIGNAL_STOP, ARM_STOP), when=_asking, change=_unsaved),
+        Step(STOPPING),
+    ),
+    (STOPPING, JOINED): (
+        Step(STOPPING, (ASK_SAVE,), when=_asking),
+        Step(STOPPING),
+    ),
+    (STOPPING, RESTART_ASKED): _end_again(_restart),
+    (STOPPING, STOP_ASKED): _end_again(_down),
+    (STOPPING, FORCE_ASKED): _end_again(_by_force),
+    (STOPPING, KILL_ASKED): (Step(STOPPING, (SIGNAL_KILL, ARM_STOP), change=_killed),),
     # A second polite signal may end a program that is saving: it is not repeated unasked.
     (STOPPING, ADOPTED): (
         Step(STOPPING, (SIGNAL_KILL, ARM_STOP), when=_killing),
+        Step(STOPPING, (ASK_SAVE, ARM_SAVE), when=_asking),
         Step(STOPPING, (ARM_STOP,), when=_signalled),
         Step(STOPPING, (SIGNAL_STOP, ARM_STOP)),
     ),
     #
     (STOPPING, RESUMED): (
         Step(STOPPING, (SIGNAL_KILL, ARM_STOP), when=_killing),
-        Step(STOPPING, (ARM_STOP,)),
+        Step(STOPPING, (ARM_STOP,), change=_unsaved),
     ),
     (BACKOFF, RESUMED): (Step(BACKOFF, (ARM_BACKOFF,)),),
     (BACKOFF, BACKOFF_OVER): (Step(STARTING, (SPAWN,), change=_automatically),),
@@ -295,6 +427,7 @@ TABLE: dict[tuple[str, str], tuple[Step, ...]] = {
 for _state in (EXITED, BACKOFF, FATAL):
     TABLE[_state, START_ASKED] = TABLE[_state, RESTART_ASKED] = (_START,)
     TABLE[_state, STOP_ASKED] = _STOP_NOTHING
+    TABLE[_state, FORCE_ASKED] = _FORCE_NOTHING
     TABLE[_state, KILL_ASKED] = _KILL_NOTHING
     TABLE[_state, ADOPTED] = (Step(RUNNING, change=_up),)
 

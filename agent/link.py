@@ -22,7 +22,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.ssl import SSLSocket
 
-from agent import messages, names, wire
+from agent import codec, messages, names, wire
 from agent.dispatch import Table
 from agent.errors import AgentError, LinkLost, NoReply, Refused, StoreDown, StoreRefused, WireError
 from agent.throttle import Throttle
@@ -92,7 +92,10 @@ class Link:
         table: Table,
         state: Any,
         queue_bytes: int = QUEUE_BYTES,
+        frame_bytes: int = wire.MAX_FRAME_BYTES,
+        same_machine: bool = False,
     ) -> None:
+        """`same_machine`: the kernel tells when the other side is gone; that it is silent means nothing."""
         self.peer = Peer(role, name, address, self, version, incarnation)
         self.local = local
         self.table = table
@@ -104,7 +107,8 @@ class Link:
         self._sent_at = 0.0
         self._queue_bytes = queue_bytes
         self._sock = sock
-        self._decoder = wire.Decoder()
+        self._same_machine = same_machine
+        self._decoder = wire.Decoder(frame_bytes)
         self._out: list[bytes] = []
         self._wake = Event()
         self._woken = False
@@ -175,6 +179,11 @@ class Link:
             log.debug("link to %s: was down already", self)
         self._sock.close()
 
+    def lose(self, dst: bytes, why: str) -> None:
+        """Whoever is at `dst` behind this link has lost its own link meanwhile: no reply comes from there any more."""
+        for call in [call for call in self._calls.values() if call.dst == dst and not call.result.ready()]:
+            call.result.set_exception(LinkLost(f"{why} before the reply came: outcome unknown"))
+
     def goodbye(self, text: str, code: str = "") -> None:
         """Say why, let the queue run empty for a short while, close."""
         if not self.closed_why:
@@ -186,7 +195,7 @@ class Link:
         while True:
             gevent.sleep(HEARTBEAT_S)
             silent_s = time.monotonic() - self.heard_at
-            if silent_s > SILENCE_S:
+            if silent_s > SILENCE_S and not self._same_machine:
                 self.close(f"silent for {silent_s:.0f} s")
                 return
             if time.monotonic() - self._sent_at >= HEARTBEAT_S * 0.9:
@@ -230,17 +239,15 @@ class Link:
             self.close(f"connection failed: {error.strerror or error}")
 
     def notify(self, message: Any, dst: bytes = b"") -> bool:
-        return self.push(wire.pack(wire.NOTICE, 0, dst, self.local, messages.encode(message)))
+        return self.push(wire.pack(wire.NOTICE, 0, dst, self.local, codec.encode(message)))
 
     def call(self, message: Any, timeout_s: float, dst: bytes = b"") -> Any:
         """Ask and wait for the reply. Raises Refused (the peer or a hop said no), LinkLost, NoReply."""
         seq = next(_seq) & wire.MAX_SEQ
-        call = _Call(AsyncResult(), dst, messages.REPLY_OF.get(type(message)))
+        call = _Call(AsyncResult(), dst, codec.REPLY_OF.get(type(message)))
         self._calls[seq] = call
         try:
-            if not self.push(
-                wire.pack(wire.REQUEST, seq, dst, self.local, messages.encode(message, timeout_s))
-            ):
+            if not self.push(wire.pack(wire.REQUEST, seq, dst, self.local, codec.encode(message, timeout_s))):
                 raise Refused(
                     "unreachable", f"link to {self} is closed ({self.closed_why}): nothing was sent"
                 )
@@ -303,14 +310,14 @@ class Link:
             self._complain(frame, f"a late or foreign reply (seq {frame.seq} from {frame.src!r}) was dropped")
             return
         try:
-            message, _left_s = messages.decode(frame.body)
+            message, _left_s = codec.decode(frame.body)
         except AgentError as error:
             call.result.set_exception(Refused("internal", f"a reply that cannot be read: {error}"))
             return
         if isinstance(message, messages.Error):
             call.result.set_exception(Refused(message.code, message.text))
         elif type(message) is not call.reply:
-            wrong = messages.NAME_OF[type(message)]
+            wrong = codec.NAME_OF[type(message)]
             call.result.set_exception(
                 Refused("internal", f"{wrong} came as the reply; the outcome is unknown")
             )
@@ -320,10 +327,10 @@ class Link:
     def _receive_notice(self, frame: wire.Frame) -> None:
         peer = self._peer_of(frame)
         try:
-            message, _left_s = messages.decode(frame.body)
+            message, _left_s = codec.decode(frame.body)
             handler = self.table.find(message, peer.role)
-            if type(message) in messages.REPLY_OF:  # its handler may wait, and here the reader would
-                raise Refused("bad_request", f"{messages.NAME_OF[type(message)]} came as a notice")
+            if type(message) in codec.REPLY_OF:  # its handler may wait, and here the reader would
+                raise Refused("bad_request", f"{codec.NAME_OF[type(message)]} came as a notice")
             handler(self.state, peer, message)
         except AgentError as error:
             self._complain(frame, f"a notice was dropped: {error}")
@@ -353,18 +360,16 @@ class Link:
     def _reply_to(self, frame: wire.Frame) -> Any:
         """What the handler returns. Raises Refused, whatever went wrong: a bug stays in our log."""
         try:
-            message, left_s = messages.decode(frame.body)
+            message, left_s = codec.decode(frame.body)
             peer = self._peer_of(frame)
             peer.deadline = time.monotonic() + (
                 DEFAULT_WAIT_S if left_s is None else min(left_s, 24 * 3600.0)
             )
             handler = self.table.find(message, peer.role)
-            if type(message) not in messages.REPLY_OF:
-                raise Refused(
-                    "bad_request", f"{messages.NAME_OF[type(message)]} is a notice and has no reply"
-                )
+            if type(message) not in codec.REPLY_OF:
+                raise Refused("bad_request", f"{codec.NAME_OF[type(message)]} is a notice and has no reply")
             reply = handler(self.state, peer, message)
-            if type(reply) is not messages.REPLY_OF.get(type(message)):
+            if type(reply) is not codec.REPLY_OF.get(type(message)):
                 raise TypeError(f"the handler of {type(message).__name__} returned {type(reply).__name__}")
             return reply
         except Refused:
@@ -380,11 +385,11 @@ class Link:
             ) from None
 
     def _answer(self, frame: wire.Frame, kind: int, reply: Any) -> None:
-        body = messages.encode(reply)
+        body = codec.encode(reply)
         if len(body) > wire.MAX_FRAME_BYTES - wire.PREFIX_BYTES - 2 * wire.MAX_NAME_BYTES:
             kind, body = (
                 wire.ERROR,
-                messages.encode(messages.Error("internal", f"reply of {len(body)} bytes is too large")),
+                codec.encode(messages.Error("internal", f"reply of {len(body)} bytes is too large")),
             )
         self.push(wire.pack(kind, frame.seq, frame.src, self.local, body))
 

@@ -1,4 +1,7 @@
-"""The listening side: accepts, limits strangers, TLS, login, then runs the link.
+"""The listening side: accepts, limits strangers, TLS and login or an application's joining, then runs the link.
+
+    first byte 0x16   TLS, then the login (agent.reception)
+    first byte 0x00   a frame in plain text: an application of this machine (agent.joining), where the role takes any
 
 Before the login a stranger costs one greenlet and one socket for at most LOGIN_S, and TLS only once he says something.
 There are at most so many of them in all and per address. When all places are taken the oldest stranger of the address
@@ -23,11 +26,13 @@ from agent.address import Address
 from agent.certificate import fingerprinted
 from agent.errors import AgentError, ConfigError
 from agent.handshake import Identity
+from agent.joining import Admission, admit
 from agent.reception import Gate, receive
 from agent.throttle import Throttle
 
 log = logging.getLogger("agent.listener")
 
+FRAME = b"\0"  # how a frame of under 16 MiB begins; a TLS record begins with 0x16
 LOGIN_S = 8.0
 STRANGERS = 2048  # 1,000 daemons come back together after a restart of the router
 STRANGERS_PER_ADDRESS = 128
@@ -48,12 +53,15 @@ class Listener:
         gate: Gate,
         own: Identity,
         serve: Callable[[Any, Identity, str], None],
+        admission: Admission | None = None,
     ) -> None:
+        """`admission` decides about applications; None: this role has none."""
         self._certificate = fingerprinted(certificate)
         self._context = _server_context(certificate)
         self._gate = gate
         self._own = own
         self._serve = serve
+        self._admission = admission
         self._most = min(STRANGERS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._strangers = 0
         self._strangers_of: dict[str, dict[_Stranger, None]] = {}  # by address, oldest first
@@ -115,7 +123,10 @@ class Listener:
         try:
             with gevent.Timeout(LOGIN_S):
                 stranger.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if stranger.sock.recv(1, socket.MSG_PEEK):
+                first = stranger.sock.recv(1, socket.MSG_PEEK)
+                if first == FRAME and self._admission is not None:
+                    welcome = admit(stranger.sock, self._admission, stranger.host)
+                elif first:
                     stranger.begin_tls(self._context)
                     welcome = receive(
                         stranger.sock, self._certificate, self._gate, self._own, stranger.address

@@ -28,7 +28,7 @@ def begin() -> None:
 
     What no line shows is not found out for each line (logging HOWTO, "Optimization"): half of a line's cost.
     """
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines("%(asctime)s %(shown_level)s%(message)s"))

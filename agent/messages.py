@@ -3,135 +3,14 @@
 A message is a frozen dataclass; its wire name is `area.verb`. A request names its reply. Rules for editors:
 
 - a field is only ever *added*, with a default; a name is never used again for something else;
-- fields are JSON: str, int, float, bool, list, dict; a reader ignores fields it does not know and refuses wrong types;
 - the network carries names of processes, never command lines.
 
-A request's remaining time travels as the reserved field `left_s`, so that each hop can say where time ran out.
+agent/codec.py makes bytes of them and has what a field may be.
 """
 
-import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_origin
 
-import ujson
-
-from agent.errors import Refused, WireError
-
-LEFT = "left_s"
-MAX_LEFT_S = 1e9
-MAX_DEPTH = 64
-MAX_INT = 2**63
-MAX_SHOWN = 80  # characters of somebody's wrong word in our answer and in our log
-
-BY_NAME: dict[str, type] = {}
-NAME_OF: dict[type, str] = {}
-REPLY_OF: dict[type, type] = {}
-_CHECKS: dict[type, dict[str, tuple[type, ...]]] = {}
-_REQUIRED: dict[type, frozenset[str]] = {}
-
-T = TypeVar("T", bound=type)
-
-
-def message(name: str, reply: type | None = None) -> Callable[[T], T]:
-    """Enter a dataclass into the catalogue under its wire name; a taken name fails at import."""
-
-    def enter(cls: T) -> T:
-        if name in BY_NAME:
-            raise ValueError(f"message {name} is defined twice: {BY_NAME[name].__name__} and {cls.__name__}")
-        BY_NAME[name] = cls
-        NAME_OF[cls] = name
-        if reply is not None:
-            REPLY_OF[cls] = reply
-        hints = cls.__annotations__
-        _CHECKS[cls] = {f.name: _json_types(hints[f.name]) for f in dataclasses.fields(cls)}
-        _REQUIRED[cls] = frozenset(
-            f.name
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        )
-        return cls
-
-    return enter
-
-
-def _json_types(hint: Any) -> tuple[type, ...]:
-    kind = get_origin(hint) or hint
-    return (int, float) if kind is float else (kind,)
-
-
-def encode(value: Any, left_s: float | None = None) -> bytes:
-    """The body of a frame: JSON [name, fields]. What JSON or UTF-8 cannot say (see `tame`) is said otherwise."""
-    fields = {name: getattr(value, name) for name in _CHECKS[type(value)]}
-    if left_s is not None:
-        fields[LEFT] = round(left_s, 3)
-    whole = [NAME_OF[type(value)], fields]
-    try:
-        return _dump(whole, allow_nan=False)
-    except (ValueError, OverflowError):  # half a surrogate pair is a ValueError too
-        return _dump(tame(whole))
-
-
-def _dump(whole: list[Any], allow_nan: bool = True) -> bytes:
-    return ujson.dumps(whole, ensure_ascii=False, escape_forward_slashes=False, allow_nan=allow_nan).encode()
-
-
-def tame(value: Any, depth: int = 0) -> Any:
-    """What anybody may have written into globaldb, made fit for the wire: no NaN or infinity, no half of a surrogate
-    pair, no number too long for a reader, nothing nested so deep that a reader gives up."""
-    if depth > MAX_DEPTH:
-        return None
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if abs(value) < MAX_INT else None
-    if isinstance(value, dict):
-        return {tame(str(name)): tame(item, depth + 1) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [tame(item, depth + 1) for item in value]
-    return value
-
-
-def decode(body: bytes) -> tuple[Any, float | None]:
-    """The message in a body, and the time its asker still has.
-
-    Raises WireError (no message at all) or Refused (a message, with bad fields).
-    """
-    try:
-        name, fields = ujson.loads(body)
-    except (ValueError, TypeError) as error:
-        raise WireError(f"body is not JSON [name, fields]: {error}") from None
-    if not isinstance(name, str) or not isinstance(fields, dict):
-        raise WireError("body is not JSON [name, fields]")
-    cls = BY_NAME.get(name)
-    if cls is None:
-        raise Refused(
-            "bad_request", f"unknown message {name[:MAX_SHOWN]!r}: is the other side a newer version?"
-        )
-    left_s = fields.get(LEFT)
-    if left_s is not None and not _is_time(left_s):
-        raise Refused("bad_request", f"message {name}: {LEFT} is not a number of seconds")
-    checks = _CHECKS[cls]
-    known = {}
-    for key, kinds in checks.items():
-        if key not in fields:
-            continue
-        item = fields[key]
-        if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
-            raise Refused("bad_request", f"message {name}: field {key} is not {kinds[-1].__name__}")
-        known[key] = item
-    missing = _REQUIRED[cls] - known.keys()
-    if missing:
-        raise Refused("bad_request", f"message {name}: field {', '.join(sorted(missing))} is missing")
-    return cls(**known), left_s
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_LEFT_S < value < MAX_LEFT_S
-
+from agent.codec import message
 
 # ---- every link ---------------------------------------------------------------------------------------------------
 
@@ -197,6 +76,117 @@ class Prove:
     client_final: str
 
 
+# ---- applications and their daemon (docs/sdk.md) --------------------------------------------------------------------
+
+
+@message("session.joined")
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`globaldb` is where the application is to write its record; "" where it is not to be told."""
+
+    daemon: str
+    version: str
+    heartbeat_s: float
+    globaldb: str = ""
+
+
+@message("session.join", reply=Joined)
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The first frame of an application, in plain text from this machine; the rest of its environment as fields."""
+
+    protocol: int
+    key: str
+    incarnation: str
+    token: str
+    pid: int = 0
+    sdk: str = ""
+
+
+@message("application.declared")
+@dataclass(frozen=True, slots=True)
+class ApplicationDeclared:
+    pass
+
+
+@message("application.declare", reply=ApplicationDeclared)
+@dataclass(frozen=True, slots=True)
+class DeclareApplication:
+    """What an application can do, in place of what it said before; `commands` are agent.gm's declarations."""
+
+    saves: bool = False
+    entry: bool = False
+    commands: list = field(default_factory=list)
+
+
+@message("gm.answer")
+@dataclass(frozen=True, slots=True)
+class GmAnswer:
+    """Any JSON value, at most 64 KiB."""
+
+    answer: object = None
+
+
+@message("gm.execute", reply=GmAnswer)
+@dataclass(frozen=True, slots=True)
+class ExecuteGm:
+    """Run a GM command. An `id` is never run twice; `again` only asks what became of it."""
+
+    id: str
+    command: str
+    arguments: dict
+    user: str = ""
+    again: bool = False
+
+
+@message("process.saved")
+@dataclass(frozen=True, slots=True)
+class ProcessSaved:
+    text: str = ""
+
+
+@message("process.save", reply=ProcessSaved)
+@dataclass(frozen=True, slots=True)
+class SaveProcess:
+    """Save everything, for the process is to be stopped; ERROR `refused`: it goes on."""
+
+    id: str
+    reason: str = "stop"
+
+
+@message("save.progressed")
+@dataclass(frozen=True, slots=True)
+class SaveProgressed:
+    done: int = 0
+    total: int = 0
+    text: str = ""
+
+
+@message("entry.state")
+@dataclass(frozen=True, slots=True)
+class EntryState:
+    text: str = ""
+
+
+@message("entry.set", reply=EntryState)
+@dataclass(frozen=True, slots=True)
+class SetEntry:
+    """`open` false: let nobody in any more; true: let them in again."""
+
+    open: bool
+    reason: str = ""
+
+
+@message("event.raised")
+@dataclass(frozen=True, slots=True)
+class EventRaised:
+    """Something an application has to tell: `data` is any JSON value of at most 8 KiB, `at` its own clock."""
+
+    name: str
+    data: object = None
+    at: float = 0.0
+
+
 # ---- router and daemons -------------------------------------------------------------------------------------------
 
 
@@ -240,7 +230,8 @@ class OperateGroup:
     """An admin's start, stop, restart or kill. `region`, `machine`, `name` are patterns; `pid` is for kill alone.
 
     `command` is a number that the asker makes up: progress notices and the audit carry it. `plan` does nothing and
-    says what would be done. `wide` says that the operator has confirmed to touch more than one machine.
+    says what would be done. `wide` says that the operator has confirmed to touch more than one machine, or to kill.
+    `options`: of drain and restart-when-empty {"deadline_s": float, "notice": str}.
     """
 
     verb: str
@@ -251,6 +242,7 @@ class OperateGroup:
     command: str = ""
     plan: bool = False
     wide: bool = False
+    options: dict = field(default_factory=dict)
 
 
 @message("machine.operate", reply=Outcomes)
@@ -264,6 +256,7 @@ class OperateMachine:
     origin: str
     pid: int = 0
     command: str = ""
+    options: dict = field(default_factory=dict)
 
 
 @message("target.finished")
@@ -273,6 +266,182 @@ class TargetFinished:
 
     command: str
     outcome: list
+
+
+@message("target.progressed")
+@dataclass(frozen=True, slots=True)
+class TargetProgressed:
+    """Progress of a command: how far one target is, in words ("saving 812/2000")."""
+
+    command: str
+    target: str
+    text: str
+
+
+# ---- GM commands --------------------------------------------------------------------------------------------------
+
+
+@message("gm.verdicts")
+@dataclass(frozen=True, slots=True)
+class GmVerdicts:
+    """Verdicts that did not come as GmAnswered before: [[target, verdict, answer, text], ...], see agent.gm.
+
+    `spoken` is the call as the audit has it, secrets masked; "" where no target's declaration is known.
+    """
+
+    verdicts: list
+    spoken: str = ""
+
+
+@message("gm.call", reply=GmVerdicts)
+@dataclass(frozen=True, slots=True)
+class CallGm:
+    """An admin's GM command. `name` is a pattern over names and types; an operator gives `words`, a tool `arguments`.
+
+    `id` is made up by the asker; with `again` it only asks what became of that id. `any`: one of the targets.
+    `wide` and `sure`: the operator has confirmed to reach over machines, and a red command.
+    """
+
+    region: str
+    machine: str
+    name: str
+    command: str
+    id: str
+    words: list = field(default_factory=list)
+    arguments: dict = field(default_factory=dict)
+    any: bool = False
+    again: bool = False
+    wide: bool = False
+    sure: bool = False
+
+
+@message("machine.gm", reply=GmVerdicts)
+@dataclass(frozen=True, slots=True)
+class CallMachineGm:
+    """A daemon to the daemon of the machine: `targets` are process keys there; rights of `user` are checked again.
+
+    Where a command is red and the operator is not `sure`: ERROR `unconfirmed`, and none has run. `plan` runs none.
+    """
+
+    targets: list
+    command: str
+    id: str
+    user: str
+    words: list = field(default_factory=list)
+    arguments: dict = field(default_factory=dict)
+    again: bool = False
+    sure: bool = False
+    plan: bool = False
+
+
+@message("gm.answered")
+@dataclass(frozen=True, slots=True)
+class GmAnswered:
+    """Some verdicts of a call, as they come; the shape of GmVerdicts.verdicts."""
+
+    id: str
+    verdicts: list
+
+
+@message("gm.catalogue")
+@dataclass(frozen=True, slots=True)
+class GmCatalogue:
+    """What can be called: processes [[key, type, digest], ...] ("" as digest: it has not joined), digest -> commands as
+    declared, and the ips that did not answer."""
+
+    processes: list
+    commands: dict
+    silent: list = field(default_factory=list)
+
+
+@message("gm.describe", reply=GmCatalogue)
+@dataclass(frozen=True, slots=True)
+class DescribeGm:
+    """Patterns as in CallGm; from a daemon to another `user` says for whom."""
+
+    region: str = "*"
+    machine: str = "*"
+    name: str = "*"
+    user: str = ""
+
+
+# ---- events of applications ---------------------------------------------------------------------------------------
+
+
+@message("events.kept")
+@dataclass(frozen=True, slots=True)
+class EventsKept:
+    """[[process key, at, name, data], ...], oldest first."""
+
+    events: list
+
+
+@message("events.read", reply=EventsKept)
+@dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """The newest `count` of what is kept."""
+
+    region: str = "*"
+    machine: str = "*"
+    name: str = "*"
+    count: int = 50
+
+
+@message("events.begun")
+@dataclass(frozen=True, slots=True)
+class EventsBegun:
+    """From now on EventsHappened notices come; `silent` are machines that could not be asked."""
+
+    silent: list = field(default_factory=list)
+
+
+@message("events.watch", reply=EventsBegun)
+@dataclass(frozen=True, slots=True)
+class WatchEvents:
+    """From an admin, and for as long as his link lives."""
+
+    region: str = "*"
+    machine: str = "*"
+    name: str = "*"
+
+
+@message("events.subscribe")
+@dataclass(frozen=True, slots=True)
+class SubscribeEvents:
+    """A daemon to another: send what happens there for `term_s` from now; said anew before it is over. 0 ends it."""
+
+    id: str
+    user: str
+    region: str
+    machine: str
+    name: str
+    term_s: float
+
+
+@message("events.happened")
+@dataclass(frozen=True, slots=True)
+class EventsHappened:
+    """[[process key, at, name, data], ...]; `id` is that of the subscription, "" towards an admin."""
+
+    events: list
+    id: str = ""
+
+
+# ---- tasks: what goes on behind a command --------------------------------------------------------------------------
+
+
+@message("tasks")
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """One object per task; see agent.task."""
+
+    tasks: list
+
+
+@message("tasks.read", reply=Tasks)
+@dataclass(frozen=True, slots=True)
+class ReadTasks:
+    pass
 
 
 # ---- what there is ------------------------------------------------------------------------------------------------

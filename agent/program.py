@@ -33,6 +33,7 @@ class LaunchSpec:
     user: str = ""  # "": the daemon's own
     stop_signal: str = "TERM"  # without SIG
     stop_timeout_s: float = 30.0
+    save_timeout_s: float = 30.0  # without a word from an application that was asked to save
     kill_after_stop: bool = False
     restart: str = "never"
     tier: int = 0
@@ -44,7 +45,7 @@ class LaunchSpec:
     silent_after_s: float = 15.0
     log: dict[str, str] | None = None  # {"path": file of stdout and stderr, "stderr": a file of its own}
     limits: dict[str, tuple[int, int]] = field(default_factory=dict)  # "nofile": (soft, hard), -1 unlimited
-    probe: dict[str, int] | None = None  # {"port": n}
+    probe: dict[str, Any] | None = None  # {"port": n}, with "protocol" where it is another than the process's
     protocol: str = "tcp"
     restart_tries: int = 5  # so many restarts in a row that never became ready, then FATAL
     backoff_s: float = 1.0  # before the first restart; doubled for each further one
@@ -66,6 +67,7 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
     "user": check.text,
     "stop_signal": check.stop_signal,
     "stop_timeout_s": check.seconds(0),
+    "save_timeout_s": check.seconds(0.1),
     "kill_after_stop": check.flag,
     "restart": check.one_of(*check.RESTARTS),
     "tier": check.whole(-1000, 1000),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import scramp
 from scramp.utils import ServerError
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from agent.errors import Refused, WireError
 from agent.handshake import MECHANISM, Identity, Stream, Verifier, binding
 from agent.proof import BINDING
@@ -86,7 +86,7 @@ def _made_for_another(error: Exception) -> bool:
 
 
 def _expect(frame: wire.Frame, kind: type) -> Any:
-    message, _left_s = messages.decode(frame.body)
+    message, _left_s = codec.decode(frame.body)
     if frame.kind != wire.REQUEST or not isinstance(message, kind):
         raise WireError(f"{type(message).__name__} came where {kind.__name__} belongs")
     return message

@@ -4,7 +4,9 @@
 
 Every word is a comma list of globs; `all` and `*` are everything. An ip pattern has a dot, or is everything;
 a region and a name never have one: so which word is which needs no keyword. A whole process key is one word
-too.
+too. Where a command takes a single word (`gm`, `events`), it is [REGION:][IP.]NAME:
+
+    game1      game1,game2      大区1:*.chatserver      *:192.168.1.10.game*      大区1.192.168.1.10.game1
 """
 
 import re
@@ -17,6 +19,7 @@ from agent import names
 from agent.errors import ConfigError, UsageError
 
 EVERYTHING = "*"
+_IP_PATTERN = re.compile(r"[0-9*?]+(\.[0-9*?]+){3}")
 
 
 def alternatives(pattern: str) -> list[str]:
@@ -54,6 +57,8 @@ class Selection:
         """From an operator's words; UsageError for a region that is none of `regions` (if given)."""
         if len(words) > 3:
             raise UsageError(f"too many words: {' '.join(words)} (REGION IP NAME at most)")
+        if len(words) == 1 and ":" in words[0]:
+            return cls.parse_target(words[0])
         region, machine, name = _place(list(words))
         known = list(regions)
         for word in alternatives(region):
@@ -63,6 +68,21 @@ class Selection:
                 raise UsageError(f'no region "{word}"{hint}')
         alternatives(machine), alternatives(name)
         return cls(region, machine, name)
+
+    @classmethod
+    def parse_target(cls, word: str) -> "Selection":
+        """From one word, [REGION:][IP.]NAME or a process key; a word alone is a name. Raises UsageError."""
+        try:
+            return cls(*names.split_key(word))
+        except ConfigError:
+            pass
+        region, colon, target = word.rpartition(":")
+        if (colon and not region) or not target or ":" in region:
+            raise UsageError(f'"{word}" is not [REGION:][IP.]NAME, like game1 or 大区1:*.chatserver')
+        machine, name = _target(target)
+        for pattern in (region, machine, name):
+            alternatives(pattern or EVERYTHING)
+        return cls(_plain(region or EVERYTHING), _plain(machine), _plain(name))
 
     @cached_property
     def _region(self) -> Callable[[str], object] | None:
@@ -93,6 +113,13 @@ class Selection:
         """Whether it may reach over more than one machine (such commands ask first)."""
         return "," in self.machine or self.machine == "all" or has_glob(self.machine)
 
+    @property
+    def word(self) -> str:
+        """As `parse_target` takes it."""
+        region = "" if self.region == EVERYTHING else f"{self.region}:"
+        machine = "" if self.machine == EVERYTHING and self.name != EVERYTHING else f"{self.machine}."
+        return f"{region}{machine}{self.name}"
+
     def __str__(self) -> str:
         return f"{self.region} {self.machine} {self.name}"
 
@@ -116,6 +143,20 @@ def _place(words: list[str]) -> tuple[str, str, str]:
         raise UsageError(f'"{rest[0]}" is not the ip of a machine{hint}')
     machine, name, *_ = [*rest, EVERYTHING, EVERYTHING]
     return _plain(region), _plain(machine), _plain(name)
+
+
+def _target(target: str) -> tuple[str, str]:
+    """(machine, name) of [IP.]NAME; an ip alone is all of that machine."""
+    if "." not in target:
+        return EVERYTHING, target
+    if "," in target.rpartition(".")[0]:
+        raise UsageError(f'"{target}": a comma list of machines does not go before a name in one word')
+    if _IP_PATTERN.fullmatch(target):
+        return target, EVERYTHING
+    machine, _, name = target.rpartition(".")
+    if not (machine and name):
+        raise UsageError(f'"{target}" has an empty place before or behind a dot')
+    return machine, name
 
 
 def _plain(word: str) -> str:

@@ -15,7 +15,7 @@ import scramp
 from agent import names
 from agent.credential import password_problem
 from agent.errors import ConfigError
-from agent.grant import Grant, parse_grants
+from agent.grant import Grant, known_grants, parse_grants
 
 MECHANISM = "SCRAM-SHA-256"
 ITERATIONS = 16_384  # some 5 ms of a client per login; the server pays nothing for it
@@ -74,7 +74,7 @@ class User:
                 f'user "{name}": its entry in globaldb is damaged; agent user remove and add it again'
             )
         try:
-            return cls(name, verifier, parse_grants(grants))
+            return cls(name, verifier, known_grants(grants))
         except ConfigError as error:
             raise ConfigError(f'user "{name}": {error}') from None
 

@@ -18,14 +18,15 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "errors": "errors",
     "pure": (
-        "__init__ address backoff check difference document grant lifecycle line messages names outcome problem"
-        " process program proof reader selection table template throttle trouble url verdict wire world"
+        "__init__ address backoff bucket check codec declaration difference document gm grant lifecycle line messages"
+        " names outcome problem process program proof reader selection table task template throttle trouble url"
+        " verdict wire world"
     ),
     "machine": "build certificate credential disk frozen key licence logs settings user",
     "store": "pool store",
     "dispatch": "console dispatch globaldb",
     "link": "link",
-    "login": "handshake entrance reception",
+    "login": "handshake entrance joining reception",
     "connection": "dialer listener",
     "service": "service",
     "program": "__main__",
@@ -299,3 +300,18 @@ def test_nobody_asserts_what_a_peer_or_an_operator_said(module):
         and not (isinstance(node.test, ast.Call) and getattr(node.test.func, "id", "") == "isinstance")
     ]  # fmt: skip
     assert not said
+
+
+def test_only_the_demo_plays_an_application():
+    """The SDKs stand beside the agent: what holds the two together is docs/sdk.md, and not an import."""
+    users = {m for m in MODULES if any(top(each.name) in ("sdk", "agentsdk") for each in imports(m))}
+    assert users == {"roles.demo.server"}
+
+
+def test_the_python_sdk_imports_nothing_but_the_standard_library_and_itself():
+    for path in (ROOT / "sdk" / "python" / "agentsdk").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {top(alias.name) for alias in node.names} <= sys.stdlib_module_names, path.name
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert top(node.module or "") in sys.stdlib_module_names, path.name

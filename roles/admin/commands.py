@@ -8,11 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from agent.errors import AgentError, LinkLost, NoReply, Refused, UsageError
-from agent.messages import DescribeProcess, OperateGroup, ReadAudit, ReadSessions
+from agent.messages import (
+    DescribeProcess,
+    OperateGroup,
+    ReadAudit,
+    ReadEvents,
+    ReadSessions,
+    ReadTasks,
+)
 from agent.names import did_you_mean
 from agent.outcome import UNKNOWN, Outcome, exit_code
 from agent.selection import Selection, alternatives, matcher
-from roles.admin import quantity, reports, views, watch
+from roles.admin import gm, gm_views, quantity, reports, views, watch
 from roles.admin.desk import Desk, Operated, command_number
 from roles.admin.grammar import Command
 from roles.admin.picture import Picture, Row
@@ -110,8 +117,8 @@ def operate(desk: Desk, command: Command) -> Result:
     """A command that may reach over several machines is planned first, and the operator asked."""
     selection = command.selection
     request = OperateGroup(
-        command.verb, selection.region, selection.machine, "" if command.pid else selection.name,
-        command.pid, command_number(), command.plan,
+        command.operation, selection.region, selection.machine, "" if command.pid else selection.name,
+        command.pid, command_number(), command.plan, options=command.options,
     )  # fmt: skip
     try:
         return _operate(desk, command, request)
@@ -125,13 +132,14 @@ def operate(desk: Desk, command: Command) -> Result:
 
 def _operate(desk: Desk, command: Command, request: OperateGroup) -> Result:
     selection, targets = command.selection, list[str]()
-    if selection.is_wide and not command.plan:
+    forced = command.operation == "force-stop"
+    if (selection.is_wide or forced) and not command.plan:
         if not desk.sure:
             planned = desk.operate(replace(request, plan=True))
             if planned.trouble:
                 raise NoReply(f"{command.text}: the plan did not come, nothing was done: {planned.trouble}")
             targets = [outcome.target for outcome in planned.outcomes]
-            if not _agreed(desk, command, planned):
+            if not _agreed(desk, command, planned, always=forced):
                 return Result(["nothing was done"], {"verb": command.verb, "plan": True, "outcomes": []}, 0)
         request = replace(request, wide=True)
     done = desk.operate(request, len(targets))
@@ -140,13 +148,14 @@ def _operate(desk: Desk, command: Command, request: OperateGroup) -> Result:
     return _operated(command, done, targets)
 
 
-def _agreed(desk: Desk, command: Command, planned: Operated) -> bool:
+def _agreed(desk: Desk, command: Command, planned: Operated, *, always: bool) -> bool:
     targets, already, machines = reports.reach(planned.outcomes)
-    if machines <= 1:
+    if machines <= 1 and not always:
         return True
     left = f", {already} of them already so" if already else ""
     what = f"{quantity.count(targets, 'process')} on {quantity.count(machines, 'machine')}{left}"
-    return desk.confirm(f"{command.text}: {what}")
+    wide = ": more than one machine" if machines > 1 and not desk.interactive else ""
+    return desk.confirm(f"{command.text}: {what}{wide}")
 
 
 def _operated(command: Command, done: Operated, targets: list[str]) -> Result:
@@ -177,7 +186,19 @@ def help_(_desk: Desk, command: Command) -> Result:
 
 
 def watch_(desk: Desk, command: Command) -> Result:
+    if command.what == "events":
+        return watch.events(desk, command.selection)
     return watch.table(desk, command.selection) if desk.interactive else watch.lines(desk, command.selection)
+
+
+def tasks(desk: Desk, _command: Command) -> Result:
+    return reports.tasks(desk.ask(ReadTasks()).tasks)
+
+
+def events(desk: Desk, command: Command) -> Result:
+    selection = command.selection
+    asked = ReadEvents(selection.region, selection.machine, selection.name, command.count)
+    return gm_views.events(desk.ask(asked).events)
 
 
 def exit_(_desk: Desk, _command: Command) -> Result:
@@ -197,7 +218,12 @@ COMMANDS: dict[str, Callable[[Desk, Command], Result]] = {
     "stop": operate,
     "restart": operate,
     "kill": operate,
+    "drain": operate,
+    "cancel": operate,
     "plan": operate,
+    "tasks": tasks,
+    "gm": gm.run,
+    "events": events,
     "watch": watch_,
     "who": who,
     "audit": audit,

@@ -7,13 +7,14 @@ Two desks: a script's (oneshot.py) asks for a picture when a command needs one a
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gevent
 
 from agent.errors import AgentError, LinkLost, NoReply
-from agent.messages import OperateGroup
+from agent.gm import Answer
+from agent.messages import CallGm, GmVerdicts, OperateGroup
 from agent.outcome import Outcome
 from agent.selection import Selection
 from roles.admin import reports
@@ -24,6 +25,7 @@ from roles.admin.session import Session
 
 READ_S = 20.0
 TICK_S = 1.0
+SHOWN = 2  # targets whose progress fits the line
 EVERYTHING = Selection()
 
 
@@ -65,16 +67,24 @@ class Desk:
     def operate(self, request: OperateGroup, total: int = 0) -> Operated:
         """Wait for the outcomes and show progress. A wait that ends early leaves those that came by then."""
         came: dict[str, Outcome] = {}
+        far: dict[str, str] = {}  # target -> how far it is, in its own words
         began = self.now()
 
         def progress(outcome: Outcome) -> None:
             came[outcome.target] = outcome
             show()
 
+        def said(target: str, words: str) -> None:
+            far[target] = words
+            show()
+
         def show() -> None:
             counts = Counter(outcome.result for outcome in came.values())
             told = f" {reports.progress(counts, total)}" if came or total else ""
-            self.screen.progress(f"{request.verb}: waiting {self.now() - began:.0f} s …{told}")
+            going = [f"; {reports.place(target)[2]}: {far[target]}" for target in far if target not in came]
+            more = f"; and {len(going) - SHOWN} more" if len(going) > SHOWN else ""
+            waiting = f"{request.verb}: waiting {self.now() - began:.0f} s …{told}"
+            self.screen.progress(waiting + "".join(going[:SHOWN]) + more)
 
         def tick() -> None:
             while True:
@@ -82,7 +92,7 @@ class Desk:
                 show()
 
         ticking = gevent.spawn(tick)
-        with self.session.progress_of(request.command, progress):
+        with self.session.progress_of(request.command, progress, said):
             try:
                 reply = self.interrupt.run(self.session.call, request, self.timeout_s)
                 return Operated([Outcome(*entry[:4]) for entry in reply.outcomes], "")
@@ -96,6 +106,12 @@ class Desk:
             finally:
                 ticking.kill()
                 self.screen.end_progress()
+
+    def call_gm(self, request: CallGm, wait_s: float, take: Callable[[list[Answer]], object]) -> GmVerdicts:
+        """`take` gets verdicts as they come. Raises what Session.call raises, and KeyboardInterrupt."""
+        with self.session.answers_of(request.id, take):
+            verdicts: GmVerdicts = self.interrupt.run(self.session.call, request, wait_s)
+            return verdicts
 
     def warn(self, error: AgentError | str) -> None:
         self.screen.complain(str(error))

@@ -29,7 +29,7 @@ import os
 import sys
 
 from agent import address, logs, settings
-from agent.errors import AgentError, LoginRefused
+from agent.errors import AgentError, ConnectFailed, LoginRefused
 from roles.admin import grammar, login, oneshot
 from roles.admin.interrupt import Interrupt
 from roles.admin.screen import Screen
@@ -99,6 +99,10 @@ def _log_in(daemon: address.Address, options: settings.Settings, *, shell: bool)
             if not (found.typed and tries_left):
                 raise
             print(f"agent: {error}", file=sys.stderr)
+        except ConnectFailed as error:
+            raise ConnectFailed(
+                f"{error}; is its daemon running? any other daemon of the group will do"
+            ) from None
     raise AssertionError("unreachable")
 
 

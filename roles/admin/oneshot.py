@@ -20,7 +20,7 @@ class ScriptDesk(Desk):
         return self.session.picture
 
     def confirm(self, question: str) -> bool:
-        raise UsageError(f"{question}: more than one machine, add --yes to do it")
+        raise UsageError(f"{question}: add --yes to do it")
 
 
 def run(desk: ScriptDesk, script: Sequence[Command]) -> int:

@@ -1,8 +1,13 @@
-"""Durations, sizes, moments and shares as people read them. Pure."""
+"""Durations, sizes, moments and shares as people read and write them. Pure."""
 
+import re
 from datetime import datetime
 
+from agent.errors import UsageError
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+WRITTEN_UNITS = {"": 1, "s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
+MAX_WRITTEN_CHARS = 20
 UNITS = ("B", "K", "M", "G", "T", "P")
 
 
@@ -22,6 +27,14 @@ def duration(seconds: float) -> str:
     return f"{whole // DAY_S}d{whole % DAY_S // HOUR_S:02}h"
 
 
+def seconds(text: str) -> float:
+    """What a person means by 90, 90s, 30m, 1h30m, 2d. Raises UsageError."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text or len(text) > MAX_WRITTEN_CHARS:
+        raise UsageError(f'"{text}" is not a duration like 90s, 30m, 1h30m')
+    return sum(float(number) * WRITTEN_UNITS[unit] for number, unit in parts)
+
+
 def size(count: float) -> str:
     """Bytes in binary units, three digits that matter: 512B, 1.5G, 61M."""
     for unit in UNITS:
@@ -37,7 +50,10 @@ def percent(share: float) -> str:
 
 def moment(at: float) -> str:
     """Wall-clock time of this machine's time zone; the day is left out nowhere, for nobody reads a table alone."""
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S") if at > 0 else ""
+    try:
+        return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S") if at > 0 else ""
+    except (ValueError, OverflowError, OSError):  # no year that there is
+        return "?"
 
 
 def count(number: int, noun: str) -> str:

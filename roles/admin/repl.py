@@ -7,11 +7,14 @@ standard library is not patched in this role: asyncio needs it as it is.
 
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import gevent
 from gevent.socket import wait_read
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -22,6 +25,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from agent.errors import AgentError
+from agent.gm import MASK
 from agent.messages import WatchPicture
 from roles.admin import commands, completion, grammar, quantity, status
 from roles.admin.desk import EVERYTHING, Desk
@@ -34,6 +38,8 @@ log = logging.getLogger("agent.admin")
 
 PROMPT = "agent> "
 REFRESH_S = 1.0
+CATALOGUE_S = 10.0
+CATALOGUE_WAIT_S = 0.5  # a person who presses Tab does not mind
 
 
 class ShellDesk(Desk):
@@ -66,9 +72,16 @@ class Offer(Completer):
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._due = 0.0
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
-        replaced, words = completion.candidates(document.text_before_cursor.lstrip(), self._session.picture)
+        line = document.text_before_cursor.lstrip()
+        if line.startswith("gm ") and time.monotonic() >= self._due:
+            self._due = time.monotonic() + CATALOGUE_S
+            gevent.spawn(self._session.refresh_catalogue).join(
+                CATALOGUE_WAIT_S
+            )  # else it is known at the next Tab
+        replaced, words = completion.candidates(line, self._session.picture, self._session.catalogue)
         for word in words:
             yield Completion(word, start_position=-len(replaced))
 
@@ -76,12 +89,13 @@ class Offer(Completer):
 def run(session: Session, screen: Screen, interrupt: Interrupt, timeout_s: float, sure: bool) -> int:
     """Until exit or Ctrl-D."""
     desk = ShellDesk(session, screen, interrupt, timeout_s, sure)
+    history = LateHistory(_history(screen))
     prompt: PromptSession[str] = PromptSession(
         PROMPT,
         completer=Offer(session),
         complete_while_typing=False,
         complete_style=CompleteStyle.MULTI_COLUMN,
-        history=_history(screen),
+        history=history,
         bottom_toolbar=lambda: _status(session, desk),
         refresh_interval=REFRESH_S,
         enable_open_in_editor=False,
@@ -97,17 +111,54 @@ def run(session: Session, screen: Screen, interrupt: Interrupt, timeout_s: float
             continue  # Ctrl-C empties the line
         except EOFError:
             return 0
-        if text.strip() and not _run_line(desk, text):
+        if text.strip() and not _run_line(desk, text, history):
             return 0
 
 
-def _run_line(desk: ShellDesk, text: str) -> bool:
+class LateHistory(History):
+    """Keeps a GM command only after it ran, when it is known which of its words are secrets: then as the audit has it.
+    One that never came so far is not kept."""
+
+    def __init__(self, kept: History) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def load_history_strings(self) -> Iterable[str]:
+        return self._kept.load_history_strings()
+
+    def store_string(self, string: str) -> None:
+        if not _may_be_gm(string):
+            self._kept.store_string(string)
+
+    def ran(self, text: str, command: grammar.Command, document: dict[str, Any]) -> None:
+        """`document` is its Result's. What was typed is kept where no word of it is a secret."""
+        spoken = str(document.get("spoken") or "")
+        if "gm" not in document:  # help
+            self._kept.store_string(text)
+        elif MASK in spoken:
+            any_ = "--any " if command.options.get("any") else ""
+            self._kept.store_string(f"gm {any_}{command.selection.word} {spoken}")
+        elif spoken:
+            self._kept.store_string(text)
+
+
+def _may_be_gm(text: str) -> bool:
+    """However it is typed; what cannot be read may be one."""
+    try:
+        return shlex.split(text)[:1] == ["gm"]
+    except ValueError:
+        return True
+
+
+def _run_line(desk: ShellDesk, text: str, history: "LateHistory") -> bool:
     """False when it was the last one."""
     try:
         command = grammar.parse(text)
         if command.verb == "exit":
             return False
         result = commands.run(desk, command)
+        if command.verb == "gm":
+            history.ran(text, command, result.document)
         desk.screen.show(command.text, result)
         for note in result.notes:
             desk.warn(note)
@@ -119,7 +170,7 @@ def _run_line(desk: ShellDesk, text: str) -> bool:
         desk.warn("cancelled")
     except Exception as error:
         # A bug in one command must not cost the operator his session.
-        log.exception("command %r: a bug", text)
+        log.exception("command %.20r: a bug", text.split(" ")[0])
         desk.warn(
             f"internal error: {type(error).__name__}: {error}; set AGENT_LOG_LEVEL=debug for the traceback"
         )

@@ -117,6 +117,27 @@ def sessions(found: Sequence[Sequence[Any]], silent: Sequence[str]) -> Result:
     return Result(lines, {"sessions": entries, "silent": list(silent)}, 5 if silent else 0, notes)
 
 
+# ---- tasks --------------------------------------------------------------------------------------------------------
+
+
+def tasks(found: Sequence[dict[str, Any]]) -> Result:
+    rows = [
+        [
+            task.get("key"),
+            task.get("kind"),
+            task.get("phase"),
+            "" if task.get("players", -1) < 0 else task.get("players"),
+            quantity.moment(task.get("begun_at") or 0.0),
+            quantity.moment(task.get("deadline_at") or 0.0),
+            task.get("user"),
+            task.get("detail"),
+        ]
+        for task in found
+    ]
+    headers = ["PROCESS", "TASK", "PHASE", "PLAYERS", "BEGUN", "DEADLINE", "BY", "DETAIL"]
+    return Result(table(rows, headers, "<<<>") or ["no tasks"], {"tasks": list(found)})
+
+
 # ---- audit --------------------------------------------------------------------------------------------------------
 
 BLAMED = 3  # targets of a command that a line of the audit names

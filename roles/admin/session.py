@@ -21,18 +21,27 @@ from agent.address import Address
 from agent.backoff import Backoff
 from agent.dispatch import SHARED, Table
 from agent.errors import AgentError, ConnectFailed, LoginRefused, Refused
+from agent.gm import Answer
 from agent.handshake import Identity
 from agent.link import Link, Peer
 from agent.outcome import Outcome
 from roles.admin.picture import Picture
 
 SUBSCRIBE_S = 30.0
+CATALOGUE_S = 10.0
 OVERDUE_S = 10.0  # a picture that is not complete by then is shown as it is
 REFUSALS = 3  # in a row: the password was changed or the user removed; more tries would only fill the audit
 
-READING = (messages.WatchPicture, messages.ReadAudit)  # what needs globaldb
+READING = (
+    messages.WatchPicture,
+    messages.ReadAudit,
+    messages.ReadEvents,
+    messages.ReadTasks,
+)  # what needs globaldb
 
 Progress = Callable[[Outcome], None]
+Said = Callable[[str, str], None]  # target, words
+Take = Callable[[list[Answer]], object]
 
 
 class Session:
@@ -53,7 +62,10 @@ class Session:
         self._coming_since = 0.0
         self._keeping = False
         self._subscription: messages.WatchPicture | None = None
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, tuple[Progress, Said]] = {}
+        self._answers: dict[str, Take] = {}
+        self.on_events: Callable[[list[list[Any]]], None] = lambda _rows: None
+        self.catalogue = messages.GmCatalogue([], {})  # as it was asked for last
 
     def open(self) -> None:
         """Raises ConnectFailed, LoginRefused."""
@@ -78,7 +90,7 @@ class Session:
             if error.code != "unavailable":
                 raise
             text = f"daemon {self.daemon}: {_there(str(error)).removeprefix(f'daemon {self.daemon}: ')}"
-            going_on = "; start, stop and kill still work" if isinstance(request, READING) else ""
+            going_on = "; start, stop, kill and gm still work" if isinstance(request, READING) else ""
             raise Refused(error.code, text + going_on) from None
 
     def subscribe(self, request: messages.WatchPicture, timeout_s: float = SUBSCRIBE_S) -> None:
@@ -94,12 +106,27 @@ class Session:
         self.picture.problems, self.picture.limited = list(map(str, begun.problems)), begun.limited
 
     @contextmanager
-    def progress_of(self, command: str, progress: Progress) -> Iterator[None]:
-        self._progress[command] = progress
+    def progress_of(self, command: str, progress: Progress, said: Said) -> Iterator[None]:
+        self._progress[command] = (progress, said)
         try:
             yield
         finally:
             del self._progress[command]
+
+    @contextmanager
+    def answers_of(self, call: str, take: Take) -> Iterator[None]:
+        self._answers[call] = take
+        try:
+            yield
+        finally:
+            del self._answers[call]
+
+    def refresh_catalogue(self) -> None:
+        """What Tab knows of GM commands; it is no trouble where that cannot be asked now."""
+        try:
+            self.catalogue = self.call(messages.DescribeGm(), CATALOGUE_S)
+        except AgentError:
+            return
 
     # ---- what the daemon pushes -----------------------------------------------------------------------------------
 
@@ -128,9 +155,16 @@ class Session:
         self.pushed.set()
 
     def finished(self, notice: messages.TargetFinished) -> None:
-        progress = self._progress.get(notice.command)
-        if progress is not None:
-            progress(Outcome(*notice.outcome[:4]))
+        if notice.command in self._progress:
+            self._progress[notice.command][0](Outcome(*notice.outcome[:4]))
+
+    def said(self, notice: messages.TargetProgressed) -> None:
+        if notice.command in self._progress:
+            self._progress[notice.command][1](notice.target, notice.text)
+
+    def answered(self, notice: messages.GmAnswered) -> None:
+        if notice.id in self._answers:
+            self._answers[notice.id]([Answer(*row[:4]) for row in notice.verdicts])
 
     # ---- the connection -------------------------------------------------------------------------------------------
 
@@ -169,9 +203,9 @@ class Session:
             try:
                 return self._connect()
             except LoginRefused as error:
-                refusals += 1
+                refusals += error.is_final  # a globaldb that is away locks nobody out
                 self.trouble = str(error)
-                if refusals == REFUSALS:
+                if error.is_final and refusals == REFUSALS:
                     self.notify(f"{error}; log in again")
                     return None
             except ConnectFailed as error:
@@ -194,6 +228,24 @@ def _there(text: str) -> str:
 
 
 TABLE = Table(SHARED)
+
+
+@TABLE.on(messages.TargetProgressed, ask=("daemon",))
+def target_progressed(session: Session, _peer: Peer, notice: messages.TargetProgressed) -> None:
+    """How far one target of a command is."""
+    session.said(notice)
+
+
+@TABLE.on(messages.GmAnswered, ask=("daemon",))
+def gm_answered(session: Session, _peer: Peer, notice: messages.GmAnswered) -> None:
+    """Some more verdicts of a GM command."""
+    session.answered(notice)
+
+
+@TABLE.on(messages.EventsHappened, ask=("daemon",))
+def events_happened(session: Session, _peer: Peer, notice: messages.EventsHappened) -> None:
+    """What applications tell."""
+    session.on_events(notice.events)
 
 
 @TABLE.on(messages.PictureChanged, ask=("daemon",))

@@ -1,16 +1,18 @@
 """`watch`, until Ctrl-C: in the shell a table that is drawn anew, in a script a line per change."""
 
 from datetime import datetime
+from typing import Any
 
 from agent.errors import ConnectFailed
-from agent.messages import WatchPicture
+from agent.messages import WatchEvents, WatchPicture
 from agent.selection import Selection
-from roles.admin import quantity, reports, views
+from roles.admin import gm_views, quantity, reports, views
 from roles.admin.desk import Desk
 from roles.admin.picture import Picture, Row, changes, verdict_order
 from roles.admin.result import Result
 
 REDRAW_S = 1.0
+EVENTS_TICK_S = 0.5
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 GOOD = ("RUNNING", "STOPPED")
@@ -44,6 +46,40 @@ def lines(desk: Desk, selection: Selection) -> Result:
             known = dict(session.picture.rows)
     except KeyboardInterrupt:
         return Result([], {"watched": len(known)})
+
+
+def events(desk: Desk, selection: Selection) -> Result:
+    """What applications tell, a line each; comes back through a restart of the daemon."""
+    session, screen = desk.session, desk.screen
+    told = 0
+
+    def show(rows: list[list[Any]]) -> None:
+        nonlocal told
+        for row in rows:
+            told += 1
+            result = gm_views.event(row)
+            screen.document(result.document) if screen.as_json else screen.lines(result.lines)
+
+    if not desk.interactive:  # the shell tells it already
+        session.notify = screen.complain
+    session.keep()
+    session.on_events = show
+    link = None
+    try:
+        while True:
+            if session.given_up:
+                raise ConnectFailed(session.trouble)
+            if session.link is not link and session.link is not None:
+                link = session.link
+                begun = desk.ask(WatchEvents(selection.region, selection.machine, selection.name))
+                screen.complain("watching events; Ctrl-C ends it")
+                if begun.silent:
+                    screen.complain(f"not from {', '.join(begun.silent)}: not connected to the router")
+            desk.interrupt.wait(EVENTS_TICK_S)
+    except KeyboardInterrupt:
+        return Result([], {"told": told})
+    finally:
+        session.on_events = lambda _rows: None
 
 
 def table(desk: Desk, selection: Selection) -> Result:

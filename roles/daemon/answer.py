@@ -8,7 +8,19 @@ Pure functions over the entry; `age_s` is how long it is in its state.
 """
 
 from agent import lifecycle
-from agent.lifecycle import BACKOFF, DOWN, RUNNING, STARTING, STOPPED, STOPPING, UP
+from agent.lifecycle import (
+    ASKED,
+    BACKOFF,
+    DECLINED,
+    DOWN,
+    RUNNING,
+    SAVED,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    UNSAVED,
+    UP,
+)
 from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, Outcome
 from roles.daemon.identity import Identity
@@ -26,7 +38,7 @@ def at_once(event: str, entry: Entry, leftovers: list[Identity], age_s: float) -
         if life.state == STOPPING and life.wanted == DOWN:
             since = f"is still stopping since {spoken(age_s)} ({_who(entry)})"
             return _failed(entry, f"{since}; start it again when it has stopped")
-    stops = event in (lifecycle.STOP_ASKED, lifecycle.KILL_ASKED)
+    stops = event in (lifecycle.STOP_ASKED, lifecycle.KILL_ASKED, lifecycle.FORCE_ASKED)
     if stops and not life.alive and life.state != BACKOFF and not leftovers:
         why = f": {entry.reason}" if entry.reason else ""
         return Outcome(entry.key, ALREADY, f"was not running ({life.state}{why})")
@@ -39,13 +51,17 @@ def reached(event: str, entry: Entry) -> Outcome | None:
     if event in (lifecycle.START_ASKED, lifecycle.RESTART_ASKED):
         if state in (STARTING, STOPPING) and wanted == UP:
             return None
+        if state == RUNNING and event == lifecycle.RESTART_ASKED and entry.life.save in (DECLINED, UNSAVED):
+            return _declined(entry) if entry.life.save == DECLINED else _restarted_unsaved(entry)
         if state == RUNNING:
             return Outcome(entry.key, OK, f"pid {entry.pid}", entry.pid)
         if wanted == DOWN:
             return _failed(entry, "another command asked it to stop meanwhile")
         return Outcome(entry.key, FAILED, entry.reason or f"it is {state}")
     if state == STOPPED:
-        return Outcome(entry.key, OK, entry.exit)
+        return _ended(event, entry)
+    if state == RUNNING and entry.life.save == DECLINED:
+        return _declined(entry)
     return _failed(entry, "another command asked it to start meanwhile") if wanted == UP else None
 
 
@@ -58,6 +74,11 @@ def not_yet(entry: Entry, spent_s: float, age_s: float) -> Outcome:
         why = f" ({entry.reason})" if entry.reason else ""
         return _failed(entry, f"not done after {spent}: it is {life.state}{why}")
     who = _who(entry)
+    if life.save == ASKED:
+        far = entry.reason or "no word of how far it is"
+        return _failed(
+            entry, f"still saving after {spent} ({far}), {who}; it goes on, and is stopped when it has saved"
+        )
     if life.killing:
         return _failed(
             entry, f"SIGKILL was sent and {who} is there still after {spent}: it waits for a disk?"
@@ -69,6 +90,27 @@ def not_yet(entry: Entry, spent_s: float, age_s: float) -> Outcome:
     stop_timeout_s = float(entry.terms.get("stop_timeout_s", 0.0))
     early = f", its stop_timeout_s is {stop_timeout_s:g} s" if age_s < stop_timeout_s - ALMOST_S else ""
     return _failed(entry, f"still running after {spent}{early} (saving?), {who}{again}; {kill}")
+
+
+def _ended(event: str, entry: Entry) -> Outcome:
+    """It is gone. That is all that a kill promises; a stop promises that it has saved, where it can."""
+    if event == lifecycle.KILL_ASKED or entry.life.save not in (SAVED, UNSAVED):
+        return Outcome(entry.key, OK, entry.exit)
+    if entry.life.save == SAVED:
+        return Outcome(entry.key, OK, f"saved, then {entry.exit}")
+    return _failed(
+        entry, f"it is gone ({entry.exit}), but had not acknowledged that it saved: {entry.unsaved}"
+    )
+
+
+def _declined(entry: Entry) -> Outcome:
+    return _failed(entry, f"{entry.reason}; it goes on, pid {entry.pid} (stop --force ends it all the same)")
+
+
+def _restarted_unsaved(entry: Entry) -> Outcome:
+    return _failed(
+        entry, f"it runs again, pid {entry.pid}, but had not acknowledged that it saved: {entry.unsaved}"
+    )
 
 
 def closing(entry: Entry) -> Outcome:

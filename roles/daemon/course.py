@@ -18,13 +18,16 @@ from agent import lifecycle
 from agent.lifecycle import Facts, Life
 from roles.daemon import watch
 from roles.daemon.adoption import Found
+from roles.daemon.application import Applications
 from roles.daemon.ending import Ending
 from roles.daemon.identity import Identity
 from roles.daemon.inbox import Alarm, Inbox
 from roles.daemon.launch import Launch
 from roles.daemon.memory import Memory
 from roles.daemon.readiness import Readiness
+from roles.daemon.saving import Saving
 
+LAST_WORDS_S = 0.5
 REST_FIRST_PAUSE_S = 0.03  # looking for what a main process left behind, while STOPPING
 REST_LONGEST_PAUSE_S = 1.0
 
@@ -38,11 +41,14 @@ class Course:
         launch: Launch,
         ending: Ending,
         inbox: Inbox,
+        applications: Applications,
         *,
         on_step: Callable[[], None],
         on_late: Callable[[], None],
+        on_progress: Callable[[str], None],
     ) -> None:
-        """`on_step` is called after each change of the life, `on_late` when the table says that it took too long."""
+        """`on_step` is called after each change of the life, `on_late` when the table says that it took too long,
+        `on_progress` with how far the application is with its saving."""
         self._memory = memory
         self._entry = memory.entry
         self._launch = launch
@@ -50,10 +56,28 @@ class Course:
         self._inbox = inbox
         self._on_step = on_step
         self._on_late = on_late
+        self._on_progress = on_progress
+        self._saving = Saving(memory, applications, inbox, self._saved, self._save_declined)
         self._readiness = Readiness(memory, inbox, self.seen_ready, self._ready_timed_out)
         self._alarm = Alarm(inbox)  # of the state: each change of state clears it
         self._next_look = Alarm(inbox)  # at what the main process left behind
+        self._last_words = Alarm(inbox)  # of a process that ended while it was asked to save
+        self._last_words_due = False
         self._watch: watch.Watch | None = None
+
+    def asked(self, event: str, leftovers: list[Identity]) -> None:
+        """What a caller wants; how it begins depends on whether the application can be asked. One whose link is lost,
+        to a daemon that has just begun for example, joins again within seconds."""
+        self.step(event, Facts(leftovers=bool(leftovers), saves=self._entry.saves))
+
+    def declared(self, incarnation: str, saves: bool) -> None:
+        """The application has a link, and has said what it can do."""
+        if incarnation != self._entry.incarnation or self._entry.ended:
+            return
+        if self._entry.saves != saves:
+            self._entry.saves = saves
+            self._memory.changed()
+        self.step(lifecycle.JOINED)
 
     def step(self, event: str, facts: Facts = lifecycle.NO_FACTS, reason: str = "") -> None:
         old = self._entry.life
@@ -61,6 +85,8 @@ class Course:
         if life != old:
             self._memory.changed()
             self._entry.life = life
+            if life.save == lifecycle.UNSAVED and (old.save, old.state) != (life.save, lifecycle.STOPPING):
+                self._entry.unsaved = self._why_unsaved(event, reason)
         if life.state != old.state:
             self._disarm()
             self._enter(old, reason)
@@ -76,7 +102,9 @@ class Course:
     def close(self) -> None:
         """The process goes on; nothing is noticed any more."""
         self._disarm()
+        self._saving.give_up()
         self._next_look.clear()
+        self._last_words.clear()
         self._unwatch()
 
     def _enter(self, old: Life, reason: str) -> None:
@@ -122,7 +150,7 @@ class Course:
     def _ready_timed_out(self, incarnation: str) -> None:
         if incarnation == self._entry.incarnation:
             reason = f"not ready after {self._memory.spec.ready_timeout_s:g} s"
-            self.step(lifecycle.READY_TIMED_OUT, reason=reason)
+            self.step(lifecycle.READY_TIMED_OUT, Facts(saves=self._entry.saves), reason)
             if self._entry.life.state == lifecycle.STARTING:
                 self._memory.note(reason)
 
@@ -135,6 +163,12 @@ class Course:
         entry = self._entry
         if incarnation != entry.incarnation or entry.ended:
             return
+        if entry.life.save == lifecycle.ASKED and leftovers is None and not self._last_words_due:
+            # what it said before it ended may still lie in its link
+            self._last_words_due = True
+            self._last_words.set(LAST_WORDS_S, self._ended, incarnation, text, noticed)
+            return
+        self._last_words_due = False
         self._unwatch()
         entry.ended, entry.exit = True, text
         asked = entry.life.state == lifecycle.STOPPING
@@ -168,6 +202,52 @@ class Course:
                 f"asked to stop, still running when its stop_timeout_s of {limit} was over (saving?)"
             )
         self._on_late()
+
+    # ---- saving
+
+    def progressed(self, incarnation: str, words: str) -> None:
+        if incarnation != self._entry.incarnation or self._entry.life.save != lifecycle.ASKED:
+            return
+        if not self._entry.life.force:  # by force nobody is waited for without an end
+            self._arm_save()
+        self._memory.note(words)
+        self._on_progress(words)
+
+    def _saved(self, incarnation: str, words: str) -> None:
+        if incarnation == self._entry.incarnation:
+            self._memory.note(f"saved{': ' if words else ''}{words}")
+            self.step(lifecycle.SAVE_ACKNOWLEDGED)
+
+    def _save_declined(self, incarnation: str, words: str) -> None:
+        if incarnation == self._entry.incarnation:
+            self.step(lifecycle.SAVE_DECLINED, reason=f"it declined to stop: {words or 'no reason given'}")
+
+    def _why_unsaved(self, event: str, reason: str) -> str:
+        """Of a process that will not acknowledge any more."""
+        far = self._entry.reason
+        if event in (lifecycle.SAVE_TIMED_OUT, lifecycle.SAVE_DECLINED, lifecycle.READY_TIMED_OUT):
+            return reason or far
+        how = "it was killed" if event == lifecycle.KILL_ASKED else "it ended"
+        return f"{how} before{f', {far}' if far else ''}"
+
+    def _save_timed_out(self, incarnation: str) -> None:
+        if incarnation == self._entry.incarnation and self._entry.life.save == lifecycle.ASKED:
+            limit = f"{self._memory.spec.save_timeout_s:g} s"
+            far = self._entry.reason
+            after = (
+                f", after {far}"
+                if far
+                else ", and it has no link"
+                if self._saving.application is None
+                else ""
+            )
+            what = "it had not saved within" if self._entry.life.force else "no word of its saving for"
+            self._memory.note(f"{what} {limit}{after}")
+            self._saving.give_up()
+            self.step(lifecycle.SAVE_TIMED_OUT)
+
+    def _arm_save(self) -> None:
+        self._alarm.set(self._memory.spec.save_timeout_s, self._save_timed_out, self._entry.incarnation)
 
     # ---- alarms of the state
 
@@ -221,6 +301,8 @@ class Course:
     _actions: dict[str, Callable[["Course"], None]] = {  # noqa: RUF012
         lifecycle.SPAWN: _spawn,
         lifecycle.AWAIT_READY: lambda self: self._readiness.expect(),
+        lifecycle.ASK_SAVE: lambda self: self._saving.ask(),
+        lifecycle.ARM_SAVE: _arm_save,
         lifecycle.SIGNAL_STOP: lambda self: self._ending.ask(),
         lifecycle.SIGNAL_REST: lambda self: self._ending.ask_rest(),
         lifecycle.SIGNAL_KILL: lambda self: self._ending.kill(),

@@ -33,6 +33,7 @@ def facts(state: DaemonState, key: str) -> dict[str, Any]:
         "leftovers": ", ".join(f"pid {each.pid}" for each in keeper.leftovers),
     }
     told.update(_configured(state, key))
+    told["application"] = _application(state, key) if keeper.pid else ""
     if keeper.pid:
         told.update(_live(keeper.pid))
         told["processes in its session"] = len(keeper.members())
@@ -61,6 +62,20 @@ def _configured(state: DaemonState, key: str) -> dict[str, Any]:
         if changed
         else "as at its start",
     }
+
+
+def _application(state: DaemonState, key: str) -> str:
+    """What has joined, and what it can do."""
+    application = state.applications.get(key)
+    if application is None:
+        return "has not joined its daemon"
+    able = [
+        word
+        for word, can in (("saves when asked", application.saves), ("closes its entry", application.entry))
+        if can
+    ]
+    return ", ".join([f"joined ({application.link.peer.version or 'SDK unknown'})", *able,
+                      f"{len(application.declarations.commands)} GM commands"])  # fmt: skip
 
 
 def _live(pid: int) -> dict[str, Any]:

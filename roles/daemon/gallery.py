@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import gevent
 from gevent.event import Event
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from agent.errors import AgentError, Refused, StoreDown, StoreRefused
 from agent.grant import Grant
 from agent.link import Link, Peer
@@ -283,7 +283,7 @@ class Gallery:
                 yield self._frame(_changed(at, part, [_emptied(part, row, len(frame))]))
 
     def _frame(self, notice: PictureChanged) -> bytes:
-        return wire.pack(wire.NOTICE, 0, b"", self._ip.encode(), messages.encode(notice))
+        return wire.pack(wire.NOTICE, 0, b"", self._ip.encode(), codec.encode(notice))
 
 
 def _changed(at: float, part: str, rows: list[Any]) -> PictureChanged:

@@ -64,6 +64,9 @@ class Entry:
     crashed_at: float = 0.0  # the last end, if it was one; 0: it ended well, or when asked to
     ended: bool = True  # the main process of this incarnation is known to be gone
     signalled: bool = False  # STOPPING, and the polite signal went out
+    task: str = ""  # id of the task (agent.task) that this run was ended for
+    unsaved: str = ""  # why the last stop was without its acknowledgement
+    saves: bool = False  # the application of this run has said that it saves when asked to
     starts: StartCount = field(default_factory=StartCount)
     terms: dict[str, Any] = field(default_factory=dict)  # of the launch in force, see `terms_of`
     digest: str = ""  # of the launch in force

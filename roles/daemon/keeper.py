@@ -3,7 +3,8 @@
     callers ── start, stop, kill, restart ──►┐                        ┌► memory   the journal, before every effect
     watch ──── it ended ────────────────────►│ inbox ► course: the ───┤► launch   spawn
     alarms ─── too long, back-off over ─────►│         table of life  ├► ending   signals
-    probe ──── its port answers, it lived ──►┘                        └► answer   to the callers that wait
+    probe ──── its port answers, it lived ──►│                        ├► saving   the application's own word
+    application: joined, how far it is ─────►┘                        └► answer   to the callers that wait
 
 Rules for the next editor:
 - Whatever changes the process or its entry runs in the inbox's greenlet, one message after the other.
@@ -20,11 +21,12 @@ import gevent
 from gevent.event import AsyncResult
 
 from agent import lifecycle
-from agent.lifecycle import Facts, Life
+from agent.lifecycle import Life
 from agent.outcome import FAILED, Outcome
 from agent.program import LaunchSpec
 from roles.daemon import answer
 from roles.daemon.adoption import Found
+from roles.daemon.application import Applications
 from roles.daemon.course import Course
 from roles.daemon.ending import Ending
 from roles.daemon.identity import Identity
@@ -38,6 +40,12 @@ from roles.daemon.tree import Sessions
 
 log = logging.getLogger("agent.keeper")
 
+Said = Callable[[str], object]
+
+
+def unheard(_words: str) -> None:
+    """Whoever asks need not listen."""
+
 
 @dataclass(slots=True)
 class Means:
@@ -45,6 +53,7 @@ class Means:
 
     spawner: Spawner
     journal: Journal
+    applications: Applications = field(default_factory=Applications)
     sessions: Sessions = field(default_factory=Sessions)
     spawn: Callable[..., object] = gevent.spawn  # gives birth to the long-lived greenlets
     clock: Callable[[], float] = time.time
@@ -55,6 +64,7 @@ class Waiter:
     """A caller that waits for the effect of what it asked."""
 
     event: str
+    said: Said = unheard
     asked: float = field(default_factory=time.monotonic)
     result: AsyncResult = field(default_factory=AsyncResult)
 
@@ -91,8 +101,9 @@ class Keeper:
         self._ending = Ending(self._memory, means.sessions)
         self._launch = Launch(configuration, self._memory, self._ending, means.spawner)
         self._course = Course(
-            self._memory, self._launch, self._ending, self._inbox, on_step=self._answer, on_late=self._late
-        )
+            self._memory, self._launch, self._ending, self._inbox, means.applications,
+            on_step=self._answer, on_late=self._late, on_progress=self._say,
+        )  # fmt: skip
         if found is not None:
             self._course.resume(found)
             self._inbox.post(_nothing)  # disk and listeners hear of it in the inbox's greenlet
@@ -101,20 +112,33 @@ class Keeper:
     # ---- what others ask
 
     def start(self, wait_s: float) -> Outcome:
-        """ok when it is RUNNING, that is ready; blocks the caller for at most `wait_s`, like all four."""
+        """ok when it is RUNNING, that is ready; blocks the caller for at most `wait_s`, like all of these."""
         return self._ask(lifecycle.START_ASKED, wait_s)
 
-    def stop(self, wait_s: float) -> Outcome:
-        """ok when it and everything in its session is gone."""
-        return self._ask(lifecycle.STOP_ASKED, wait_s)
+    def stop(self, wait_s: float, said: Said = unheard) -> Outcome:
+        """ok when it has saved, where it can, and it and everything in its session is gone. `said` is called with
+        each word of progress, in the keeper's greenlet, and must not block."""
+        return self._ask(lifecycle.STOP_ASKED, wait_s, said)
+
+    def force_stop(self, wait_s: float, said: Said = unheard) -> Outcome:
+        """The same, and SIGKILL for what declines or does not end in time."""
+        return self._ask(lifecycle.FORCE_ASKED, wait_s, said)
 
     def kill(self, wait_s: float) -> Outcome:
         """SIGKILL for its whole session; it then stays down like after a stop."""
         return self._ask(lifecycle.KILL_ASKED, wait_s)
 
-    def restart(self, wait_s: float) -> Outcome:
+    def restart(self, wait_s: float, said: Said = unheard) -> Outcome:
         """ok when a new run of it is RUNNING. Should we die in between, the next daemon goes on with it."""
-        return self._ask(lifecycle.RESTART_ASKED, wait_s)
+        return self._ask(lifecycle.RESTART_ASKED, wait_s, said)
+
+    def declared(self, incarnation: str, saves: bool) -> None:
+        """The application of this run has joined and said whether it saves when asked to."""
+        self._inbox.post(self._course.declared, incarnation, saves)
+
+    def progressed(self, incarnation: str, words: str) -> None:
+        """The application tells how far it is with its saving."""
+        self._inbox.post(self._course.progressed, incarnation, words)
 
     def reported(self) -> None:
         """The application was heard of for the first time: that is ready, where `ready` says so."""
@@ -124,6 +148,11 @@ class Keeper:
     def check_foreign(self) -> str:
         """Look again who has the port, of a process that is down; "" where nobody has."""
         return self._launch.check_foreign()
+
+    def note_task(self, id_: str) -> None:
+        """It is about to be ended for this task, which must not happen twice."""
+        self.entry.task = id_
+        self._memory.remember(anyway=True)
 
     def note_base(self, held: int) -> int | None:
         """globaldb holds `held`: what it is to be raised to, or None as long as our disk cannot remember that."""
@@ -214,8 +243,8 @@ class Keeper:
 
     # ---- callers and what they are told
 
-    def _ask(self, event: str, wait_s: float) -> Outcome:
-        waiter = Waiter(event)
+    def _ask(self, event: str, wait_s: float, said: Said = unheard) -> Outcome:
+        waiter = Waiter(event, said)
         if self._inbox.closed:
             return Outcome(self.key, FAILED, "the daemon is stopping")
         self._inbox.post(self._asked, waiter)
@@ -235,7 +264,7 @@ class Keeper:
                 return
         else:
             self._waiters.append(waiter)
-        self._course.step(waiter.event, Facts(leftovers=bool(leftovers)))
+        self._course.asked(waiter.event, leftovers)
         if self.entry.life == before:
             self._answer()
 
@@ -246,6 +275,10 @@ class Keeper:
             if outcome is not None:
                 self._waiters.remove(waiter)
                 waiter.result.set(outcome)
+
+    def _say(self, words: str) -> None:
+        for waiter in self._waiters:
+            waiter.said(words)
 
     def _late(self) -> None:
         """What was asked takes longer than it should: nobody is kept waiting."""

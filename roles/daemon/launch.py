@@ -89,7 +89,7 @@ class Launch:
         entry = self._memory.entry
         entry.incarnation = secrets.token_hex(8)
         entry.token = self._spawner.seal.token(entry.key, entry.incarnation)
-        entry.identity, entry.ended, entry.leftovers = None, False, []
+        entry.identity, entry.ended, entry.leftovers, entry.saves = None, False, [], False
         if not entry.crashed_at:
             entry.exit = ""  # of a crash it stays to be seen while the next run lives
         entry.started_at = self._memory.clock()

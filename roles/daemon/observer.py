@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import gevent
 import ujson
 
-from agent import messages
+from agent import codec
 from agent.globaldb import GlobalDb
 from agent.process import Process
 from agent.verdict import Freshness, Judged, judge
@@ -106,7 +106,7 @@ def _json(text: str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     # nested deeper than a reader takes: only then is it worth the walk
-    return messages.tame(value) if text.count("{") + text.count("[") > messages.MAX_DEPTH else value
+    return codec.tame(value) if text.count("{") + text.count("[") > codec.MAX_DEPTH else value
 
 
 def _number(value: object) -> float | None:

@@ -8,6 +8,7 @@ No answer is never success: what was not sent is `failed` and says which hop had
 answered is `unknown`.
 """
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -19,19 +20,35 @@ from agent.errors import AgentError, ConfigError, LinkLost, NoReply, Refused
 from agent.grant import Grant
 from agent.lifecycle import ALIVE, STOPPED
 from agent.link import Peer
-from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished
+from agent.messages import OperateGroup, OperateMachine, Outcomes, TargetFinished, TargetProgressed
 from agent.names import split_key
 from agent.outcome import ALREADY, FAILED, OK, REFUSED, UNKNOWN, Outcome
+from agent.problem import is_utf8
 from agent.process import Process
 from agent.program import tier_of
 from agent.selection import Selection
+from roles.daemon.agenda import KIND_OF
+from roles.daemon.keeper import Keeper
 from roles.daemon.rights import may
 from roles.daemon.state import DaemonState
 from roles.daemon.target import forbidden, no_machine, targets
 
 log = logging.getLogger("agent.operation")
 
-VERBS = ("start", "stop", "restart", "kill")
+# verb -> the rights it takes, all of them
+VERBS = {
+    "start": ("start",),
+    "stop": ("stop",),
+    "force-stop": ("stop", "kill"),
+    "restart": ("restart",),
+    "kill": ("kill",),
+    "drain": ("stop",),
+    "restart-when-empty": ("restart",),
+    "cancel": ("stop",),
+}
+ENDING = frozenset({"stop", "force-stop", "drain"})  # these go from the last tier to the first
+MAX_NOTICE_CHARS = 500
+MAX_DEADLINE_S = 7 * 24 * 3600.0
 HOP_S = 1.0  # kept back at each hop, so that the far one can still say what it saw
 LEAST_S = 0.5
 MAX_PID = 2**31
@@ -42,6 +59,7 @@ MANY, SHORT_DETAIL_CHARS = (
 )  # 20,000 outcomes have to fit one frame; the audit has their details whole
 
 Progress = Callable[[Outcome], object]
+Said = Callable[[str, str], object]  # target, words
 
 
 def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcomes:
@@ -52,6 +70,11 @@ def operate_group(state: DaemonState, peer: Peer, asked: OperateGroup) -> Outcom
             raise Refused("bad_request", f"no verb {asked.verb!r}; there are {', '.join(VERBS)}")
         if asked.verb == "kill" and not 1 < asked.pid < MAX_PID:
             raise Refused("bad_request", "kill wants the pid of a process: kill IP PID")
+        _check_options(asked.options)
+        if asked.verb == "force-stop" and not (asked.wide or asked.plan):
+            raise Refused(
+                "unconfirmed", "stop --force kills what does not end: confirm it (--yes in scripts)"
+            )
         outcomes = _operate(state, peer, asked)
     except AgentError as error:
         if not asked.plan:
@@ -73,11 +96,11 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
     processes = targets(state, peer.name, grants, asked.verb, selection)
     if asked.verb == "kill":
         processes = _with_pid(state, processes, asked)
-    allowed = [process for process in processes if may(grants, asked.verb, process)]
+    allowed = [process for process in processes if permits(grants, asked.verb, asked.options, process)]
     refused = [
         Outcome(process.key, REFUSED, f"user {peer.name} may not {asked.verb} it")
         for process in processes
-        if not may(grants, asked.verb, process)
+        if not permits(grants, asked.verb, asked.options, process)
     ]
     if not allowed:
         raise forbidden(peer.name, asked.verb, processes)
@@ -86,7 +109,7 @@ def _operate(state: DaemonState, peer: Peer, asked: OperateGroup) -> list[Outcom
     machines = len({process.ip for process in allowed})
     if machines > 1 and not asked.wide:
         raise Refused(
-            "bad_request",
+            "unconfirmed",
             f"this is {len(allowed)} processes on {machines} machines: confirm it (--yes in scripts)",
         )
     return [*refused, *_tier_by_tier(state, peer, asked, allowed)]
@@ -103,7 +126,7 @@ def _tier_by_tier(
     for process in processes:
         tiers[tier_of(process, programs)][process.ip].append(process.key)
     outcomes: list[Outcome] = []
-    for tier in sorted(tiers, reverse=asked.verb == "stop"):
+    for tier in sorted(tiers, reverse=asked.verb in ENDING):
         if outcomes and peer.left_s() < HOP_S:
             late = f"not begun: no time was left when tier {tier} came (--timeout)"
             outcomes += [Outcome(key, FAILED, late) for keys in tiers[tier].values() for key in keys]
@@ -146,7 +169,7 @@ def _plan(state: DaemonState, verb: str, process: Process, verdict: str) -> Outc
         return Outcome(
             process.key, FAILED, f"{state.presence.trouble}: {process.ip} cannot be reached from here"
         )
-    if (verb == "start" and verdict in ALIVE) or (verb == "stop" and verdict == STOPPED):
+    if (verb == "start" and verdict in ALIVE) or (verb in ("stop", "force-stop") and verdict == STOPPED):
         return Outcome(process.key, ALREADY, f"is {verdict}")
     return Outcome(process.key, OK, f"would {verb} it (it is {verdict})")
 
@@ -158,16 +181,26 @@ def _on_machines(
         if asked.command:
             peer.notify(TargetFinished(asked.command, pack([outcome])[0]))
 
+    def said(target: str, words: str) -> None:
+        if asked.command:
+            peer.notify(TargetProgressed(asked.command, target, words))
+
     def on_machine(ip: str) -> list[Outcome]:
         order = OperateMachine(
-            asked.verb, by_ip[ip], peer.name, f"{peer.address} at {state.ip}", asked.pid, asked.command
+            asked.verb,
+            by_ip[ip],
+            peer.name,
+            f"{peer.address} at {state.ip}",
+            asked.pid,
+            asked.command,
+            asked.options,
         )
         if ip == state.ip:
-            return operate_machine(state, order, peer.left_s() - HOP_S, progress)
+            return operate_machine(state, order, peer.left_s() - HOP_S, progress, said)
         return _elsewhere(state, ip, order, peer.left_s() - HOP_S, progress)
 
     pool = Pool(MACHINES_AT_ONCE)
-    with state.listening(asked.command, progress):
+    with state.listening(asked.command, progress, said):
         answers = [pool.spawn(on_machine, ip) for ip in by_ip]
         gevent.joinall(answers, raise_error=True)
     return [outcome for answer in answers for outcome in answer.value]
@@ -205,18 +238,23 @@ def _elsewhere(
 
 
 def operate_machine(
-    state: DaemonState, order: OperateMachine, wait_s: float, progress: Progress = lambda outcome: None
+    state: DaemonState,
+    order: OperateMachine,
+    wait_s: float,
+    progress: Progress = lambda outcome: None,
+    said: Said = lambda target, words: None,
 ) -> list[Outcome]:
     """Here. Rights are looked up again: the daemon that asks may be behind, or not what it seems. Raises Refused."""
     if order.verb not in VERBS:
         raise Refused("bad_request", f"daemon {state.ip} knows no verb {order.verb!r}")
+    _check_options(order.options)
     grants = state.rights.grants(order.user)
     wait_s = max(LEAST_S, wait_s)
     targets = _by_pid(state, order) if order.verb == "kill" else order.targets
     state.refresh_configuration()
 
     def on_process(key: str) -> Outcome:
-        outcome = _on_process(state, order, grants, key, wait_s)
+        outcome = _on_process(state, order, grants, key, wait_s, said)
         progress(outcome)
         return outcome
 
@@ -240,22 +278,51 @@ def _by_pid(state: DaemonState, order: OperateMachine) -> list[str]:
     return keys
 
 
-def _on_process(state: DaemonState, order: OperateMachine, grants: tuple, key: str, wait_s: float) -> Outcome:
+def _on_process(
+    state: DaemonState, order: OperateMachine, grants: tuple, key: str, wait_s: float, said: Said
+) -> Outcome:
     keeper = state.keepers.get(key) if isinstance(key, str) else None
     if keeper is None:
         return Outcome(str(key), FAILED, f"process {key} is not configured on {state.ip}")
-    if not may(grants, order.verb, state.process_of(key)):
+    if not permits(grants, order.verb, order.options, state.process_of(key)):
         return Outcome(key, REFUSED, f"user {order.user} may not {order.verb} it")
     try:
-        if order.verb == "kill":
-            return keeper.kill(wait_s)
-        if order.verb == "stop":
-            return keeper.stop(wait_s)
-        if order.verb == "start":
-            return keeper.start(wait_s)
-        return keeper.restart(wait_s)
+        return _DO[order.verb](state, order, keeper, wait_s, lambda words: said(key, words))
     except AgentError as error:
         return Outcome(key, FAILED, str(error))
+
+
+def _begin_task(state: DaemonState, order: OperateMachine, keeper: Keeper) -> Outcome:
+    deadline_s, notice = order.options.get("deadline_s", 0.0), order.options.get("notice", "")
+    return state.agenda.begin(KIND_OF[order.verb], keeper.key, order.user, order.origin, deadline_s, notice)
+
+
+_Do = Callable[[DaemonState, OperateMachine, Keeper, float, Callable[[str], object]], Outcome]
+_DO: dict[str, _Do] = {
+    "start": lambda state, order, keeper, wait_s, said: keeper.start(wait_s),
+    "stop": lambda state, order, keeper, wait_s, said: keeper.stop(wait_s, said),
+    "force-stop": lambda state, order, keeper, wait_s, said: keeper.force_stop(wait_s, said),
+    "restart": lambda state, order, keeper, wait_s, said: keeper.restart(wait_s, said),
+    "kill": lambda state, order, keeper, wait_s, said: keeper.kill(wait_s),
+    "drain": lambda state, order, keeper, wait_s, said: _begin_task(state, order, keeper),
+    "restart-when-empty": lambda state, order, keeper, wait_s, said: _begin_task(state, order, keeper),
+    "cancel": lambda state, order, keeper, wait_s, said: state.agenda.cancel(keeper.key, order.user),
+}
+
+
+def permits(grants: tuple[Grant, ...], verb: str, options: dict, process: Process) -> bool:
+    """Whether these rights are enough; announcing something is a GM command like any other."""
+    needed = (*VERBS[verb], "gm:broadcast") if options.get("notice") else VERBS[verb]
+    return all(may(grants, each, process) for each in needed)
+
+
+def _check_options(options: dict) -> None:
+    """Raises Refused."""
+    deadline_s, notice = options.get("deadline_s", 0.0), options.get("notice", "")
+    if type(deadline_s) not in (int, float) or not 0 <= deadline_s <= MAX_DEADLINE_S:
+        raise Refused("bad_request", f"a deadline is a number of seconds up to {MAX_DEADLINE_S:.0f}")
+    if not isinstance(notice, str) or len(notice) > MAX_NOTICE_CHARS or not is_utf8(notice):
+        raise Refused("bad_request", f"a notice is a text of at most {MAX_NOTICE_CHARS} characters")
 
 
 def speaks_for(ip: str, target: str) -> bool:
@@ -282,8 +349,14 @@ def unpack(rows: list) -> list[Outcome]:
 
 
 def _in_words(asked: OperateGroup) -> str:
+    """As an operator could type it again."""
+    told = [
+        f"--{name.removesuffix('_s')} {json.dumps(value, ensure_ascii=False)}"
+        for name, value in asked.options.items()
+        if name in ("deadline_s", "notice") and isinstance(value, int | float | str)
+    ]
     words = [*([asked.region] if asked.region != "*" else []), asked.machine]
     words.append(str(asked.pid) if asked.verb == "kill" else (asked.name or "*"))
     while len(words) > 1 and words[-1] == "*":
         words.pop()
-    return " ".join([asked.verb, *("all" if word == "*" else word for word in words)])
+    return " ".join([asked.verb, *("all" if word == "*" else word for word in words), *told])

@@ -1,13 +1,17 @@
 """Who has a port of this host: asked by trying to bind it, as the game server will; named from /proc.
 
 The try costs microseconds; only when the port is taken are the socket tables and every process's open files read.
+A row of a table: sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …
 """
 
 import errno
 import os
 import socket
 import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 
@@ -19,6 +23,17 @@ from roles.daemon import identity as proc
 CONNECT_TIMEOUT_S = 1.0
 MAPPED = "0000000000000000" + f"{int.from_bytes(bytes((0, 0, 255, 255)), sys.byteorder):08X}"
 TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
+REFUSED_WITHIN_S = 0.05
+WAITS = {"tcp": "0A", "udp": "07"}  # the state of a socket that waits for whoever comes
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Of one socket that waits: connections that the program has not accepted, or bytes that it has not read."""
+
+    inode: str
+    address: str  # as /proc/net has it
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +74,64 @@ def is_bound(port: int, protocol: str) -> bool:
 
 
 def takes_connection(host: str, port: int) -> bool:
-    """Whether a TCP server answers there in time, the look-up of a name included. Blocks its greenlet."""
-    address = "127.0.0.1" if host in ("", ANY_HOST) else host
+    """Whether a TCP server answers there in time, the look-up of a name included. Blocks its greenlet.
+
+    The kernel answers for the program, hung or not, as long as its accept queue has room.
+    """
     with gevent.Timeout(CONNECT_TIMEOUT_S, False):
         try:
-            socket.create_connection((address, port)).close()
+            socket.create_connection((_nearest(host), port)).close()
         except OSError:
             return False
         return True
     return False
+
+
+def takes_datagram(host: str, port: int) -> bool:
+    """Sends one byte; False where the kernel knows at once that nobody is there. Blocks its greenlet a moment.
+
+    Not an empty datagram: at the head of a queue it hides from FIONREAD (C#'s `Available`) whatever comes after it,
+    and a server that asks so before it reads would never read again.
+    """
+    with gevent.Timeout(CONNECT_TIMEOUT_S, False):
+        try:
+            found = socket.getaddrinfo(_nearest(host), port, type=socket.SOCK_DGRAM)
+        except OSError:
+            return False
+        return any(_takes_byte(family, address) for family, _, _, _, address in found)
+    return False
+
+
+def _takes_byte(family: int, address: tuple[Any, ...]) -> bool:
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(address)
+            sock.send(b"\0")
+            sock.settimeout(REFUSED_WITHIN_S)
+            sock.recv(1)
+        except TimeoutError:
+            return True  # most servers say nothing to one byte
+        except OSError:
+            return False
+        return True
+
+
+def queues(protocol: str) -> dict[int, list[Queue]]:
+    """Of every socket of this host that waits, by port: one read of the kernel's tables."""
+    found = defaultdict(list)
+    for row in _rows(protocol, listening=True):
+        address, _, port = row[1].rpartition(":")
+        length = int(row[4].rpartition(":")[2], 16)
+        found[int(port, 16)].append(Queue(row[9], address, length))
+    return found
+
+
+def queues_of(host: str, port: int, all_queues: Mapping[int, list[Queue]]) -> dict[str, int]:
+    """Inode -> length, of the sockets that get what is sent there; none where they are not this kernel's to know."""
+    address = _hex(_nearest(host))
+    return {
+        queue.inode: queue.length for queue in all_queues.get(port, ()) if _overlaps(queue.address, address)
+    }
 
 
 def holder(host: str, port: int, protocol: str) -> Holder:
@@ -113,21 +177,36 @@ def _overlaps(bound: str, address: str) -> bool:
     return not address or plain == address or not plain.strip("0")
 
 
+def _nearest(host: str) -> str:
+    """Where a server that listens on all addresses is asked."""
+    return "127.0.0.1" if host in ("", ANY_HOST) else host
+
+
 def _inodes(port: int, protocol: str, address: str = "", *, listening: bool) -> set[str]:
-    """Inodes of the sockets bound to the port. A row: sl local_address rem_address st … uid timeout inode."""
+    """Inodes of the sockets bound to the port."""
     suffix = f":{port:04X}"
-    waits = "07" if protocol == "udp" else "0A"
-    found = set()
+    return {
+        row[9]
+        for row in _rows(protocol, listening=listening)
+        if row[1].endswith(suffix) and _overlaps(row[1].removesuffix(suffix), address)
+    }
+
+
+def _rows(protocol: str, *, listening: bool) -> Iterator[list[str]]:
+    """The sockets that somebody holds. Those that listen come first in a TCP table (tcp_get_idx, net/ipv4/tcp_ipv4.c):
+    who wants no others reads no further, though there be 40,000 connections."""
+    waits = WAITS[protocol]
     for table in TABLES[protocol]:
         try:
             with open(table) as file:
                 next(file, None)
                 for line in file:
                     row = line.split()
-                    if not row[1].endswith(suffix) or (listening and row[3] != waits) or row[9] == "0":
+                    if listening and row[3] != waits:
+                        if protocol == "tcp":
+                            break
                         continue
-                    if _overlaps(row[1].removesuffix(suffix), address):
-                        found.add(row[9])
+                    if row[9] != "0":
+                        yield row
         except OSError:
             continue
-    return found

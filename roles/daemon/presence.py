@@ -51,15 +51,22 @@ class Presence:
     def lost(self) -> None:
         self._machines = None
 
-    def changed(self, notice: PresenceChanged) -> None:
+    def changed(self, notice: PresenceChanged) -> set[str]:
+        """The machines whose link, as we knew it, is no more: they are gone, or have come back with another one."""
         if self._machines is None:
-            return
+            return set()
+        before = dict(self._machines)
         for ip in notice.left:
             self._machines.pop(ip, None)
         joined = {ip: about for ip, about in notice.joined.items() if isinstance(about, dict)}
         self._machines.update(joined)
         if self._left is not None:
             self._left = (self._left | set(notice.left)) - set(joined)
+        return {
+            ip
+            for ip in before
+            if ip not in self._machines or _link_of(self._machines[ip]) != _link_of(before[ip])
+        }
 
     def online(self, ip: str) -> bool | None:
         if ip == self.own_ip:
@@ -74,3 +81,7 @@ class Presence:
     def others(self) -> list[str]:
         """Every other machine that is online."""
         return sorted(ip for ip in (self._machines or {}) if ip != self.own_ip) if self.link else []
+
+
+def _link_of(about: dict[str, Any]) -> tuple[Any, Any]:
+    return about.get("since_at"), about.get("address")

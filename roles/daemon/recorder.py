@@ -15,7 +15,7 @@ from gevent.event import Event
 from agent.build import short_name
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
-from agent.lifecycle import BACKOFF, FATAL
+from agent.lifecycle import BACKOFF, FATAL, STOPPING
 from agent.line import one_line
 from agent.trouble import Trouble
 from agent.verdict import FOREIGN
@@ -227,6 +227,6 @@ def _exit(keeper: Keeper) -> str:
     """Why it is down; of one that runs, how the last run crashed."""
     if keeper.foreign:
         return keeper.foreign
-    if keeper.state in (FATAL, BACKOFF):
+    if keeper.state in (FATAL, BACKOFF, STOPPING):
         return keeper.reason or keeper.exit
     return keeper.exit or keeper.reason

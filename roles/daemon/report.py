@@ -1,6 +1,6 @@
 """Reporting for processes that do not do it themselves: their heartbeat, from the pid, its state and a probe of a port.
 
-    report: agent   we refresh `lastupdate` and `info`, as long as the pid lives, is not stopped, and the port answers
+    report: agent   we refresh `lastupdate` and `info`, as long as the pid lives, is not stopped, and serves its port
     report: auto    the same, until `lastupdate` changes by another hand: from then on it is as with `self`
     report: self    the application does; its silence counts; we only add `usage`
 
@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
 import ujson
 
-from roles.daemon import ports
+from roles.daemon import probe
 from roles.daemon.identity import TICKS_PER_S, ProcStat
 from roles.daemon.keeper import Keeper
 
@@ -50,15 +49,15 @@ class Reports:
     ) -> dict[str, dict[str, Any]]:
         """What to write for each of the due ones; `lastupdates` is what stands in globaldb now."""
         now = time.monotonic()
-        stats = {keeper.key: _stat(keeper) for keeper in keepers}
-        answering = self._probe([keeper for keeper in keepers if keeper.spec.probe])
+        usages: dict[str, str] = {}
+        ours: list[Keeper] = []
         records: dict[str, dict[str, Any]] = {}
         for keeper in keepers:
-            beat, stat = self._beat(keeper), stats[keeper.key]
+            beat, stat = self._beat(keeper), _stat(keeper)
             beat.due = now + keeper.spec.heartbeat_s
             if stat is None:
                 continue
-            usage = ujson.dumps(self._usage(beat, stat, now))
+            usage = usages[keeper.key] = ujson.dumps(self._usage(beat, stat, now))
             if self._reports_itself(keeper, beat, lastupdates.get(keeper.key)):
                 records[keeper.key] = {"usage": usage}
             elif keeper.spec.report == "auto" and not beat.looked:
@@ -66,9 +65,18 @@ class Reports:
                     True  # written by the application, or by the daemon before us: the next look tells
                 )
                 beat.due = now + min(1.0, keeper.spec.heartbeat_s)
-            elif not stat.stopped and answering.get(keeper.key, True):
+            elif not stat.stopped:
+                ours.append(keeper)
+        serving = probe.serving({keeper.key: _target(keeper) for keeper in ours if keeper.spec.probe})
+        for keeper in ours:
+            if serving.get(keeper.key, True):
+                beat = self._beat(keeper)
                 beat.written = f"{time.time():.3f}"
-                records[keeper.key] = {"lastupdate": beat.written, "pid": keeper.pid, "info": usage}
+                records[keeper.key] = {
+                    "lastupdate": beat.written,
+                    "pid": keeper.pid,
+                    "info": usages[keeper.key],
+                }
         return records
 
     def opening(self, keeper: Keeper) -> str | None:
@@ -126,17 +134,11 @@ class Reports:
         beat.cpu_ticks, beat.measured = ticks, now
         return {"cpu": round(max(0.0, cpu), 1), "rss": stat.rss_bytes, "threads": stat.threads}
 
-    def _probe(self, keepers: list[Keeper]) -> dict[str, bool]:
-        """Does the port take a connection? All at once, each a second at most."""
-        probes = {keeper.key: gevent.spawn(_answers, keeper) for keeper in keepers}
-        gevent.joinall(list(probes.values()))
-        return {key: bool(probe.value) for key, probe in probes.items()}
-
 
 def _stat(keeper: Keeper) -> ProcStat | None:
     return keeper.identity.stat() if keeper.identity else None
 
 
-def _answers(keeper: Keeper) -> bool:
-    assert keeper.spec.probe is not None
-    return ports.takes_connection(keeper.entry.host, keeper.spec.probe["port"])
+def _target(keeper: Keeper) -> probe.Target:
+    wanted = keeper.spec.probe or {}
+    return probe.Target(keeper.entry.host, wanted["port"], wanted.get("protocol", keeper.spec.protocol))

@@ -8,8 +8,10 @@ from pathlib import Path
 import gevent
 
 from agent import names
+from agent.bucket import Buckets
 from agent.errors import StoreDown, StoreRefused
 from agent.globaldb import GlobalDb
+from agent.gm import Answer
 from agent.lifecycle import ALIVE, DOWN, UP
 from agent.link import Link
 from agent.outcome import Outcome
@@ -17,13 +19,17 @@ from agent.process import Process
 from agent.program import LaunchSpec
 from agent.selection import Selection
 from roles.daemon.adoption import adopt
+from roles.daemon.agenda import Agenda
+from roles.daemon.application import Application, Applications
 from roles.daemon.atlas import Atlas
 from roles.daemon.audit import Audit
 from roles.daemon.clock import GroupClock
 from roles.daemon.configuration import Configuration
+from roles.daemon.event_stream import EventStream
 from roles.daemon.gallery import Gallery
 from roles.daemon.journal import Journal
 from roles.daemon.keeper import Keeper, Means
+from roles.daemon.memo import Memos
 from roles.daemon.observer import Observer
 from roles.daemon.presence import Presence
 from roles.daemon.recorder import Recorder
@@ -34,10 +40,13 @@ from roles.daemon.tenure import Tenure
 log = logging.getLogger("agent.daemon")
 
 REFRESH_S = 2.0
+DECLARE_RATE, DECLARE_BURST = 2.0, 50.0  # of one application
+GM_RATE, GM_BURST = 50.0, 200.0  # GM commands of one user, asked of this daemon
 
 
 class DaemonState:
-    def __init__(self, ip: str, globaldb: GlobalDb, folder: Path, port: int) -> None:
+    def __init__(self, ip: str, globaldb: GlobalDb, folder: Path, own_address: str) -> None:
+        """`own_address` is where applications of this machine reach us."""
         self.ip = ip
         self.globaldb = globaldb
         self.keepers: dict[str, Keeper] = {}
@@ -51,12 +60,22 @@ class DaemonState:
         self.recorder = Recorder(
             globaldb, self.clock, self.tenure, ip, str(folder), lambda: list(self.keepers.values())
         )
+        self.gm_rate = Buckets(GM_RATE, GM_BURST)
+        self.declare_rate = Buckets(DECLARE_RATE, DECLARE_BURST)
+        self.memos = Memos()
+        self._gm_listeners: dict[str, Callable[[list[Answer]], object]] = {}
+        self._progress_listeners: dict[str, Callable[[str, str], object]] = {}
         self._listeners: dict[str, Callable[[Outcome], object]] = {}
         self.atlas = Atlas(globaldb, self.configuration, ip)
         observer = Observer(globaldb, self.clock, self.presence)
         self.gallery = Gallery(ip, self.atlas, observer, self.rights, self.clock)
-        spawner = Spawner(folder, daemon_address=f"127.0.0.1:{port}")
-        self._means = Means(spawner, Journal(folder))
+        self.applications = Applications()
+        self.applications.on_change = self._application_changed
+        spawner = Spawner(folder, daemon_address=own_address)
+        self.seal = spawner.seal
+        self._means = Means(spawner, Journal(folder), self.applications)
+        self.events = EventStream(globaldb, self.rights, self.presence, self.process_of)
+        self.agenda = Agenda(ip, globaldb, self.keepers, self.applications, lambda: self.tenure.ours)
 
     # ---- processes of this machine ---------------------------------------------------------------------------------
 
@@ -117,11 +136,17 @@ class DaemonState:
         """As configured, or what its name says of a process that is configured no more."""
         return self.configuration.processes.get(key) or Process(*names.split_key(key), type="")
 
+    def _application_changed(self, application: Application) -> None:
+        keeper = self.keepers.get(application.key)
+        if keeper is not None:
+            keeper.declared(application.incarnation, application.saves)
+
     def log_path(self, key: str, spec: LaunchSpec) -> str:
         return str(self._means.spawner.log_path(key, spec))
 
     def close(self) -> None:
-        """The processes go on."""
+        """The processes go on, and their tasks with the next daemon."""
+        self.agenda.close()
         for keeper in self.keepers.values():
             keeper.close()
 
@@ -151,13 +176,36 @@ class DaemonState:
     # ---- progress of commands that run elsewhere --------------------------------------------------------------------
 
     @contextmanager
-    def listening(self, command: str, progress: Callable[[Outcome], object]) -> Iterator[None]:
-        """While inside, TargetFinished notices of this command go to `progress`."""
-        self._listeners[command] = progress
+    def listening(
+        self, command: str, progress: Callable[[Outcome], object], said: Callable[[str, str], object]
+    ) -> Iterator[None]:
+        """While inside, TargetFinished notices of this command go to `progress`, and what targets say of how far they
+        are to `said`, with the target."""
+        self._listeners[command], self._progress_listeners[command] = progress, said
         try:
             yield
         finally:
             self._listeners.pop(command, None)
+            self._progress_listeners.pop(command, None)
+
+    def heard_of(self, command: str, target: str, words: str) -> None:
+        listener = self._progress_listeners.get(command)
+        if listener:
+            listener(target, words)
+
+    @contextmanager
+    def hearing_gm(self, call: str, take: Callable[[list[Answer]], object]) -> Iterator[None]:
+        """While inside, verdicts of one machine for one call go to `take`."""
+        self._gm_listeners[call] = take
+        try:
+            yield
+        finally:
+            self._gm_listeners.pop(call, None)
+
+    def heard_gm(self, call: str, answers: list[Answer]) -> None:
+        listener = self._gm_listeners.get(call)
+        if listener:
+            listener(answers)
 
     def heard(self, command: str, outcome: Outcome) -> None:
         listener = self._listeners.get(command)

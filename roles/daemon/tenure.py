@@ -41,6 +41,11 @@ class Tenure:
         self._look_due = 0.0
         self._trouble = Trouble()
 
+    @property
+    def ours(self) -> bool:
+        """As it was found last."""
+        return self._ours
+
     def begin(self, incarnation: int, last: int) -> None:
         self.incarnation, self._last = incarnation, last
 

@@ -78,7 +78,7 @@ class Group:
         secret = key.read_group_key(self.folder / "group.key")
         for ip in self.ips:
             self._write(f"machine-{ip}.key", key.machine_key_line(secret, ip))
-        self.world = World.from_document(scene.world(frozen.own_command(), self.ips, place), "demo")
+        self.world = World.from_document(scene.world(frozen.own_command(), self.ips), "demo")
         globaldb = GlobalDb(Store(f"redis://{place}"))
         globaldb.write_user(new_user(scene.USER, password, ["* on *"]))
         globaldb.write_world(self.world, globaldb.read_world())

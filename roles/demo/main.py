@@ -40,6 +40,12 @@ Three commands to begin with. Tab completes, `help` lists all, `exit` {end}.
   list {ip}    what runs there: pid, uptime, cpu, memory, players
   watch             the group as it changes, until Ctrl-C
 
+The games take commands of their own, and are asked to save before they are stopped:
+
+  gm help gameserver
+  gm gameserver broadcast "maintenance in 15 minutes"
+  drain game2 --deadline 1m --notice "please leave"       then: tasks
+
 Then hurt it from another terminal and watch; try `hang` instead of `crash` too:
 
   bash -c 'echo crash > /dev/tcp/{place}'

@@ -23,12 +23,12 @@ def ips(machines: int) -> list[str]:
     return [f"127.0.0.{number}" for number in range(2, 2 + machines)]
 
 
-def world(command: Sequence[str], machines: Sequence[str], globaldb: Address) -> dict[str, Any]:
-    """The world file. `command` starts this program; gateservers and gameservers report themselves to globaldb."""
+def world(command: Sequence[str], machines: Sequence[str]) -> dict[str, Any]:
+    """The world file. `command` starts this program."""
     east = (len(machines) + 1) // 2
     regions = {REGIONS[0]: machines[:east], REGIONS[1]: machines[east:]}
     return {
-        "programs": _programs(command, globaldb),
+        "programs": _programs(command),
         "regions": {region: {} for region, its in regions.items() if its},
         "world": {
             region: {ip: list(_processes(ip, first=ip == its[0])) for ip in its}
@@ -38,7 +38,7 @@ def world(command: Sequence[str], machines: Sequence[str], globaldb: Address) ->
     }
 
 
-def _programs(command: Sequence[str], globaldb: Address) -> dict[str, Any]:
+def _programs(command: Sequence[str]) -> dict[str, Any]:
     server = [*command, "demo-server", "{type}", "{host}", "{port}"]
     common = {
         "ready": {"port": "{port}"},
@@ -50,8 +50,8 @@ def _programs(command: Sequence[str], globaldb: Address) -> dict[str, Any]:
     return {
         "groupserver": {"command": server, "tier": 0, **common},
         "chatserver": {"command": server, "tier": 0, **common},
-        "gameserver": {"command": [*server, str(globaldb)], "tier": 1, **common},
-        "gateserver": {"command": [*server, str(globaldb)], "tier": 2, **common},
+        "gameserver": {"command": server, "tier": 1, **common},
+        "gateserver": {"command": server, "tier": 2, **common},
     }
 
 

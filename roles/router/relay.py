@@ -11,7 +11,7 @@ hold it against *us*: length, kind and address lengths.
 import logging
 from collections.abc import Callable, Mapping
 
-from agent import messages, names, wire
+from agent import codec, messages, names, wire
 from agent.errors import ConfigError, WireError
 from agent.link import Link
 
@@ -109,7 +109,7 @@ class RelayLink(Link):
             end = wire.frame_end(frames, start, self._decoder.limit)
             frame = wire.unpack(frames, start, end)
             if frame.kind == wire.REQUEST:
-                body = messages.encode(messages.Error(code, text))
+                body = codec.encode(messages.Error(code, text))
                 self.push(wire.pack(wire.ERROR, frame.seq, frame.src, b"", body))
             start = end
 

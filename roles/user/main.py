@@ -16,8 +16,8 @@ Options:
   -h --help             This text.
 
 A grant: "start,stop on 大区1:*", "list on *", "gm:kick on *:192.168.1.10.game*", "* on *" (everything).
-Verbs: list start stop restart kill who audit. Reserved for commands to come, and good for nothing yet: tail gm user
-world upgrade. Without a grant a user can log in and do nothing. Rights that are taken away act at once, on open
+Verbs: list start stop restart kill gm events who audit. Reserved for commands to come, and good for nothing yet: tail
+user world upgrade. Without a grant a user can log in and do nothing. Rights that are taken away act at once, on open
 sessions too.
 """
 

@@ -1,5 +1,6 @@
 import json
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from agent.globaldb import RECORD_FIELDS, GlobalDb
 from agent.grant import Grant
 from agent.pool import MAX_UNANSWERED, Pool
 from agent.store import COMMON, Store
+from agent.task import Task
 from agent.user import new_user
 from agent.world import World
 
@@ -246,6 +248,57 @@ def test_the_audit_is_bounded(db, monkeypatch):
     assert db.read_audit(3) == [{"n": 13}, {"n": "大区"}, {"text": "by hand"}] and db.read_audit(0) == []
 
 
+def test_events_are_kept_by_process_and_told_in_the_order_of_their_time(db):
+    other = "大区1.10.0.0.1.game2"
+    db.append_events(
+        {KEY: [json.dumps([1.5, "boot", None]), json.dumps([3, "大", {"a": [1]}])], other: ['[2, "x", 0]']}
+    )
+    assert db.read_events([KEY, other], 50) == [
+        [KEY, 1.5, "boot", None], [other, 2.0, "x", 0], [KEY, 3.0, "大", {"a": [1]}]
+    ]  # fmt: skip
+    assert db.read_events([KEY, "大区1.10.0.0.1.none"], 1) == [[KEY, 3.0, "大", {"a": [1]}]]
+    assert db.read_events([], 50) == []
+    db.forget_record(KEY)
+    assert db.read_events([KEY, other], 50) == [[other, 2.0, "x", 0]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "[]", "5", "[1, 2]", '["1", "x", 0]', '[null, "x", 0]', '[1, 2, 0]', '[NaN, "x", 0]', '[-1, "x", 0]',
+     '[1e300, "x", 0]', "[1" + "0" * 400 + ', "x", 0]', "[" * 5000, '{"a": 1, "b": 2, "c": 3}'],
+)  # fmt: skip
+def test_what_is_no_event_is_passed_over(plain, text):
+    plain.store.rpush(f"events:{KEY}", text)
+    plain.append_events({KEY: ['[1, "x", 0]']})
+    assert plain.read_events([KEY], 50) == [[KEY, 1.0, "x", 0]]
+
+
+def test_the_newest_thousand_events_of_each_process_are_kept(db):
+    for at in range(0, 1200, 100):
+        db.append_events({KEY: [f'[{i}, "x", 0]' for i in range(at, at + 100)]})
+        assert db.store.llen(f"events:{KEY}") <= module.KEPT_EVENTS + module.EVENTS_SLACK
+    db.append_events({KEY: ['[9999, "last", 0]'] * 70})
+    assert db.store.llen(f"events:{KEY}") == 1000
+    kept = db.read_events([KEY], 5000)
+    assert len(kept) == 1000 and kept[0][1] == 270.0 and kept[-1][1:3] == [9999.0, "last"]
+
+
+def test_tasks_are_kept_by_process(db):
+    task = Task("a1", "drain", KEY, "ada", begun_at=1.5, notice="维护", phase="waiting")
+    db.write_task(task)
+    db.write_task(Task("b2", "restart", "b.10.0.0.2.x", "ada"))
+    db.write_task(replace(task, players=3))
+    assert db.read_tasks() == {
+        KEY: replace(task, players=3),
+        "b.10.0.0.2.x": Task("b2", "restart", "b.10.0.0.2.x", "ada"),
+    }
+    db.store.hset("task", "c.10.0.0.3.y", "rubbish")
+    db.store.hset("task", "d.10.0.0.4.z", task.json())  # of another process
+    assert set(db.read_tasks()) == {KEY, "b.10.0.0.2.x"}
+    db.forget_task("b.10.0.0.2.x"), db.forget_record(KEY)
+    assert db.read_tasks() == {} and len(db.store.hgetall("task")) == 2
+
+
 def test_nothing_is_asked_that_ssdb_answers_wrongly(plain, monkeypatch):
     """Every command that the data contract ever sends, looked at one by one."""
     seen, real = [], Pool.pack
@@ -270,6 +323,9 @@ def test_nothing_is_asked_that_ssdb_answers_wrongly(plain, monkeypatch):
     plain.write_machine("10.0.0.1", "{}", 1), plain.read_machines(["10.0.0.1"])
     plain.write_user(new_user("a", "12345678")), plain.remove_user("a")
     plain.append_audit({}, {}, {}, {}), plain.read_audit(1)
+    monkeypatch.setattr(module, "KEPT_EVENTS", 2)
+    plain.append_events({KEY: ["[1, 2, 3]"] * 1200}), plain.read_events([KEY], 1)
+    plain.write_task(Task("a", "drain", KEY, "u")), plain.read_tasks(), plain.forget_task(KEY)
     assert max(map(len, seen)) <= MAX_UNANSWERED // 2
     for command in (command for chunk in seen for command in chunk):
         assert command[0] in COMMON, command

@@ -7,7 +7,7 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import entrance, handshake, messages, proof, reception, wire
+from agent import codec, entrance, handshake, messages, proof, reception, wire
 from agent.errors import AgentError, ConnectFailed, LoginRefused, Refused, WireError
 from agent.handshake import Identity, Verifier
 from agent.reception import Gate
@@ -78,7 +78,7 @@ def converse(*frames, door=None):
 
 
 def request(message, seq=1):
-    return wire.pack(wire.REQUEST, seq, b"", b"", messages.encode(message))
+    return wire.pack(wire.REQUEST, seq, b"", b"", codec.encode(message))
 
 
 def hello(client_first, **fields):
@@ -92,7 +92,7 @@ def client_first(name="ada"):
 
 
 def errors(frames):
-    return [messages.decode(frame.body)[0] for frame in frames if frame.kind == wire.ERROR]
+    return [codec.decode(frame.body)[0] for frame in frames if frame.kind == wire.ERROR]
 
 
 def test_both_sides_learn_who_the_other_is():
@@ -123,7 +123,7 @@ def test_somebody_in_between_who_hides_the_refusal_fails_too():
     a, b = socket.socketpair()
     client = gevent.spawn(attempt, a, lambda: entrance.enter(a, CERTIFICATE, ADA, PASSWORD))
     stream = handshake.Stream(b)
-    asked, _ = messages.decode(stream.receive().body)
+    asked, _ = codec.decode(stream.receive().body)
     server = scramp.ScramMechanism(handshake.MECHANISM).make_server(
         lambda _user: Verifier(b"s" * 16, b"k" * 32, b"k" * 32, 4096),
         (proof.BINDING, handshake.binding(CERTIFICATE)),
@@ -214,8 +214,8 @@ def test_another_protocol_is_told_the_versions():
         wire.pack(wire.REQUEST, 1, b"", b"", b"[" * 4000),
         wire.pack(wire.REQUEST, 1, b"", b"", b'["session.hello", {}]'),
         wire.pack(wire.REQUEST, 1, b"", b"", b'["session.prove", {"client_final": "x"}]'),
-        wire.pack(wire.NOTICE, 1, b"", b"", messages.encode(messages.Ping())),
-        wire.pack(wire.REQUEST, 1, b"", b"", messages.encode(messages.OperateGroup("stop", "*", "*"))),
+        wire.pack(wire.NOTICE, 1, b"", b"", codec.encode(messages.Ping())),
+        wire.pack(wire.REQUEST, 1, b"", b"", codec.encode(messages.OperateGroup("stop", "*", "*"))),
         request(messages.Hello(1, "admin", "ada", "\ud800")),
         b"",
         b"\x00",
@@ -248,7 +248,7 @@ def answer(*replies):
     client = gevent.spawn(attempt, a, lambda: entrance.enter(a, CERTIFICATE, ADA, PASSWORD))
     stream = handshake.Stream(b)
     for kind, message in replies:
-        asked, _ = messages.decode(stream.receive().body)
+        asked, _ = codec.decode(stream.receive().body)
         nonce = asked.client_first.rpartition("r=")[2] if isinstance(asked, messages.Hello) else ""
         if isinstance(message, messages.Challenge):
             message = messages.Challenge(message.server_first.replace("NONCE", nonce))

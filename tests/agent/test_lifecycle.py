@@ -16,6 +16,7 @@ NEVER = Policy(restart=lc.NEVER)
 CLEAN = Facts(clean=True)
 LONG = Facts(ran_s=3600)
 LEFT = Facts(leftovers=True)
+SAVES = Facts(saves=True)
 STARTED = [("start_asked", "STARTING"), ("spawned", "STARTING"), ("ready", "RUNNING")]
 STOPPED = [("ended", "STOPPING"), ("emptied", "STOPPED")]
 ENDS = [("ended", "BACKOFF"), ("backoff_over", "STARTING"), ("spawned", "STARTING")]
@@ -122,6 +123,43 @@ STORIES = {
         "down",
     ),
     "found running though nobody remembers it": (NEVER, [("adopted", "RUNNING")], "up"),
+    "saved before it is stopped": (
+        NEVER, [*STARTED, (("stop_asked", SAVES), "STOPPING"), ("save_acknowledged", "STOPPING"), *STOPPED], "down",
+    ),
+    "what declines goes on, and can be asked again": (
+        NEVER,
+        [*STARTED, (("stop_asked", SAVES), "STOPPING"), ("save_declined", "RUNNING"),
+         (("stop_asked", SAVES), "STOPPING"), ("save_acknowledged", "STOPPING"), *STOPPED],
+        "down",
+    ),
+    "a restart that is declined is none": (
+        NEVER, [*STARTED, (("restart_asked", SAVES), "STOPPING"), ("save_declined", "RUNNING")], "up",
+    ),
+    "by force it is stopped whatever it says": (
+        NEVER, [*STARTED, (("force_asked", SAVES), "STOPPING"), ("save_declined", "STOPPING"), *STOPPED], "down",
+    ),
+    "force comes while it is being asked": (
+        NEVER,
+        [*STARTED, (("stop_asked", SAVES), "STOPPING"), ("force_asked", "STOPPING"), ("save_declined", "STOPPING"),
+         *STOPPED],
+        "down",
+    ),
+    "no word of its saving in time": (
+        NEVER, [*STARTED, (("stop_asked", SAVES), "STOPPING"), ("save_timed_out", "STOPPING"), *STOPPED], "down",
+    ),
+    "it ends while it is being asked": (NEVER, [*STARTED, (("stop_asked", SAVES), "STOPPING"), *STOPPED], "down"),
+    "a new daemon asks again": (
+        NEVER,
+        [*STARTED, (("stop_asked", SAVES), "STOPPING"), ("adopted", "STOPPING"), ("joined", "STOPPING"),
+         ("save_acknowledged", "STOPPING"), *STOPPED],
+        "down",
+    ),
+    "words that come too late change nothing": (
+        NEVER,
+        [*STARTED, ("save_acknowledged", "RUNNING"), ("save_declined", "RUNNING"), ("stop_asked", "STOPPING"),
+         ("save_declined", "STOPPING"), ("save_timed_out", "STOPPING"), *STOPPED, ("joined", "STOPPED")],
+        "down",
+    ),
 }  # fmt: skip
 
 
@@ -138,8 +176,8 @@ def test_a_life_goes_as_told(story):
 
 
 def test_every_row_is_about_known_states_events_and_actions():
-    actions = {lc.SPAWN, lc.AWAIT_READY, lc.SIGNAL_STOP, lc.SIGNAL_REST, lc.SIGNAL_KILL, lc.ARM_READY, lc.ARM_STOP,
-               lc.ARM_BACKOFF, lc.REPORT}  # fmt: skip
+    actions = {lc.SPAWN, lc.AWAIT_READY, lc.ASK_SAVE, lc.SIGNAL_STOP, lc.SIGNAL_REST, lc.SIGNAL_KILL, lc.ARM_READY,
+               lc.ARM_SAVE, lc.ARM_STOP, lc.ARM_BACKOFF, lc.REPORT}  # fmt: skip
     for (state, event), steps in lc.TABLE.items():
         assert state in lc.STATES and event in lc.EVENTS
         assert steps[-1].when is None or len(steps) > 1, f"{state} {event} may fall through"
@@ -152,7 +190,7 @@ def test_the_last_possibility_of_every_row_is_unconditional():
 
 def test_whatever_must_end_can_be_asked_to_end_in_every_state():
     for state in lc.STATES:
-        for event in (lc.STOP_ASKED, lc.KILL_ASKED):
+        for event in (lc.STOP_ASKED, lc.KILL_ASKED, lc.FORCE_ASKED):
             assert (state, event) in lc.TABLE
 
 
@@ -182,36 +220,113 @@ def test_the_back_off_doubles_up_to_its_maximum_and_a_long_run_resets_it():
     assert lc.backoff_s(life, FOREVER) == 1
 
 
+# what came of the last stop: the events of a process that runs -> save, and what was done last
+SAVINGS = {
+    "saved": ([("stop_asked", SAVES), "save_acknowledged"], lc.SAVED, (lc.SIGNAL_STOP, lc.ARM_STOP)),
+    "declined": ([("stop_asked", SAVES), "save_declined"], lc.DECLINED, ()),
+    "declined, by force": ([("force_asked", SAVES), "save_declined"], lc.UNSAVED, (lc.SIGNAL_STOP, lc.ARM_STOP)),
+    "silent": ([("stop_asked", SAVES), "save_timed_out"], lc.UNSAVED, (lc.SIGNAL_STOP, lc.ARM_STOP)),
+    "cannot save": (["stop_asked"], "", (lc.SIGNAL_STOP, lc.ARM_STOP)),
+    "asked": ([("stop_asked", SAVES)], lc.ASKED, (lc.ASK_SAVE, lc.ARM_SAVE)),
+    "asked once for two stops": ([("stop_asked", SAVES), ("stop_asked", SAVES)], lc.ASKED, ()),
+    "joined again": ([("stop_asked", SAVES), "joined"], lc.ASKED, (lc.ASK_SAVE,)),
+    "a late stop time-out": ([("stop_asked", SAVES), "stop_timed_out"], lc.ASKED, ()),
+    "adopted while asked": ([("stop_asked", SAVES), "adopted"], lc.ASKED, (lc.ASK_SAVE, lc.ARM_SAVE)),
+    "ended while asked": ([("stop_asked", SAVES), "ended"], lc.UNSAVED, (lc.SIGNAL_REST, lc.ARM_STOP)),
+    "killed while asked": ([("stop_asked", SAVES), ("kill_asked", SAVES)], lc.UNSAVED, (lc.SIGNAL_KILL, lc.ARM_STOP)),
+    "killed after it saved": (
+        [("stop_asked", SAVES), "save_acknowledged", ("kill_asked", SAVES)], lc.SAVED, (lc.SIGNAL_KILL, lc.ARM_STOP),
+    ),
+    "killed at once": ([("kill_asked", SAVES)], lc.UNSAVED, (lc.SIGNAL_KILL, lc.ARM_STOP)),
+    "restarted unsaved": (
+        [("restart_asked", SAVES), "save_timed_out", "ended", "emptied", "spawned", "ready"], lc.UNSAVED, (),
+    ),
+    "restarted, and ended by itself": (
+        [("restart_asked", SAVES), "save_acknowledged", "ended", "emptied", "spawned", "ready", "ended",
+         ("stop_asked", LEFT)], "", (lc.SIGNAL_REST, lc.ARM_STOP),
+    ),
+    "restarted, and killed": (
+        [("restart_asked", SAVES), "save_acknowledged", "ended", "emptied", "spawned", "ready", ("kill_asked", SAVES)],
+        lc.UNSAVED, (lc.SIGNAL_KILL, lc.ARM_STOP),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", SAVINGS)
+def test_what_became_of_the_saving_is_told_as_it_was(story):
+    events, save, last = SAVINGS[story]
+    life, actions = Life(lc.RUNNING, lc.UP), ()
+    for event in events:
+        name, facts = event if isinstance(event, tuple) else (event, lc.NO_FACTS)
+        life, actions = lc.step(life, name, NEVER, facts)
+    assert (life.save, actions) == (save, last)
+
+
+def test_force_kills_at_the_time_out_and_no_stop_after_it_does():
+    life, _ = lc.step(Life(lc.RUNNING, lc.UP), lc.FORCE_ASKED, NEVER, lc.NO_FACTS)
+    killing, actions = lc.step(life, lc.STOP_TIMED_OUT, NEVER)
+    assert actions == (lc.SIGNAL_KILL, lc.ARM_STOP) and killing.killing
+    for event in (lc.ENDED, lc.EMPTIED, lc.START_ASKED, lc.SPAWNED, lc.STOP_ASKED):
+        life, _ = lc.step(life, event, NEVER)
+    assert lc.step(life, lc.STOP_TIMED_OUT, NEVER)[1] == (lc.REPORT,)
+
+
 class World(NamedTuple):
-    """A life, and what is true outside: the process lives, children of it do, what operators last asked for."""
+    """A life, and what is true outside: the process lives, children of it do, what operators last asked for, this run
+    can save, is being ended since it could, has acknowledged, and the operators' last word was by force."""
 
     life: Life = Life()
     lives: bool = False
     children: bool = False
     wish: str = lc.DOWN
+    saves: bool = False
+    owed: bool = False
+    acknowledged: bool = False
+    force: bool = False
 
 
 class Chance(NamedTuple):
-    """What nobody decides: how it ends, whether it leaves children, whether it can be spawned."""
+    """What nobody decides: how it ends, whether it leaves children, whether it can be spawned, whether it saves."""
 
     clean: bool
     leaves: bool
     answer: str
+    saves: bool
 
 
 CHANCES = [
-    Chance(clean, leaves, answer)
+    Chance(clean, leaves, answer, saves)
     for clean in (True, False)
     for leaves in (True, False)
     for answer in (lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED)
+    for saves in (True, False)
 ]
 HAPPENINGS = [event for event in lc.EVENTS if event not in (lc.SPAWNED, lc.SPAWN_FAILED, lc.SPAWN_BLOCKED)]
-OF_THE_LIVING = (lc.ENDED, lc.READY, lc.READY_TIMED_OUT, lc.ADOPTED)
+OF_THE_LIVING = (
+    lc.ENDED, lc.READY, lc.READY_TIMED_OUT, lc.ADOPTED, lc.JOINED, lc.SAVE_ACKNOWLEDGED, lc.SAVE_DECLINED,
+)  # fmt: skip
+STOPS = (lc.STOP_ASKED, lc.KILL_ASKED, lc.FORCE_ASKED)
+SPAWNS = (lc.START_ASKED, lc.RESTART_ASKED, lc.BACKOFF_OVER, lc.EMPTIED)
+
+
+def chances(event: str) -> list[Chance]:
+    """Those that make a difference to it."""
+    first = CHANCES[0]
+    return [
+        chance
+        for chance in CHANCES
+        if (event == lc.ENDED or (chance.clean, chance.leaves) == (first.clean, first.leaves))
+        and (event in SPAWNS or chance.answer == first.answer)
+        and (event == lc.JOINED or chance.saves == first.saves)
+    ]
+
+
+WEIGHED = {event: chances(event) for event in HAPPENINGS}
 
 
 def happen(world: World, event: str, policy: Policy, chance: Chance) -> World:
     """The world after an event, every promise of the table checked on the way. What cannot happen changes nothing."""
-    was, lives, children, wish = world
+    was, lives, children, wish, saves, owed, acknowledged, force = world
     if (event in OF_THE_LIVING and not lives) or (event == lc.RESUMED and lives):
         return world
     if event == lc.EMPTIED and (lives or was.state != lc.STOPPING):
@@ -220,24 +335,51 @@ def happen(world: World, event: str, policy: Policy, chance: Chance) -> World:
         lives, children = False, chance.leaves
     elif event == lc.EMPTIED:
         children = False
+    elif event == lc.JOINED:
+        saves = chance.saves
+    elif event == lc.SAVE_ACKNOWLEDGED and was.save == lc.ASKED:
+        acknowledged = True
     elif event == lc.RESTART_ASKED or (event == lc.START_ASKED and was.state != lc.STOPPING):
-        wish = lc.UP
-    elif event in (lc.STOP_ASKED, lc.KILL_ASKED):
-        wish = lc.DOWN
-    life, actions = lc.step(was, event, policy, Facts(chance.clean, 1.0, children))
+        wish, force = lc.UP, False
+    elif event in STOPS:
+        wish, force = lc.DOWN, (force and was.state == lc.STOPPING) or event == lc.FORCE_ASKED
+    facts = Facts(chance.clean, 1.0, children, saves=saves)
+    life, actions = lc.step(was, event, policy, facts)
     if lc.SIGNAL_KILL in actions:
-        assert was.killing or event == lc.KILL_ASKED or policy.kill_after_stop, "a kill that nobody asked for"
+        asked = was.killing or event == lc.KILL_ASKED or policy.kill_after_stop or force
+        assert asked, f"{was} + {event}: a kill that nobody asked for"
+    if lc.SIGNAL_STOP in actions:
+        assert life.save != lc.ASKED, f"{was} + {event} signals what is still being asked"
+    if event == lc.SAVE_DECLINED and was.save == lc.ASKED and not force:
+        assert (life.state, life.wanted, actions) == (lc.RUNNING, lc.UP, ()), (
+            f"{was}: declined, and does not go on"
+        )
+        wish = lc.UP
+    if was.state == lc.STOPPING and life.state == lc.STOPPED and owed:
+        assert life.save == (lc.SAVED if acknowledged else lc.UNSAVED), (
+            f"{was} + {event}: nobody hears if it saved"
+        )
     if lc.SPAWN in actions:
         assert not lives, f"{was} + {event} spawns beside a living process"
+        assert life.save != lc.ASKED and was.save != lc.ASKED, (
+            f"{was} + {event} starts what is still being asked"
+        )
         assert life.wanted == lc.UP == wish, f"{was} + {event} starts what an operator stopped"
         answer = lc.SPAWN_BLOCKED if children else chance.answer
-        lives = answer == lc.SPAWNED
+        lives, saves, owed, acknowledged = answer == lc.SPAWNED, False, False, False
         life, actions = lc.step(life, answer, policy)
         assert lc.SPAWN not in actions
+    elif life.state != was.state:
+        owed = life.state == lc.STOPPING and lives and saves
+        acknowledged = acknowledged and life.state == lc.STOPPED
+    assert life.save != lc.SAVED or acknowledged, f"{was} + {event}: saved, though it never acknowledged"
+    assert life.save != lc.ASKED or (life.state == lc.STOPPING and lives), (
+        f"{was} + {event} goes on asking nobody"
+    )
     assert life.wanted == wish
     assert life.alive or not lives, f"{was} + {event} forgets a living process"
     assert lives or life.state not in (lc.STARTING, lc.RUNNING), f"{was} + {event} lives without a process"
-    return World(life, lives, children, wish)
+    return World(life, lives, children, wish, saves, owed, acknowledged, force)
 
 
 @pytest.mark.parametrize("kill_after_stop", [False, True])
@@ -249,7 +391,7 @@ def test_no_reachable_world_breaks_a_promise(restart, kill_after_stop):
     while ahead:
         world = ahead.pop()
         for event in HAPPENINGS:
-            for chance in CHANCES:
+            for chance in WEIGHED[event]:
                 after = happen(world, event, policy, chance)
                 after = after._replace(life=replace(after.life, failures=min(2, after.life.failures)))
                 if after not in seen:

@@ -3,7 +3,7 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from agent import certificate, dialer, listener, messages, wire
+from agent import certificate, codec, dialer, listener, messages, wire
 from agent import link as link_module
 from agent.dispatch import SHARED, Table
 from agent.errors import LinkLost, NoReply, Refused, StoreDown
@@ -144,7 +144,7 @@ def test_a_reply_from_somebody_else_is_dropped():
     call = gevent.spawn(link.call, messages.ReadPresence(), 5, b"10.0.0.9")
     (request,) = wire.Decoder().feed(b.recv(1000))
     for src, who in ((b"10.0.0.8", "forged"), (b"10.0.0.9", "true")):
-        body = messages.encode(messages.Presence({who: {}}))
+        body = codec.encode(messages.Presence({who: {}}))
         b.sendall(wire.pack(wire.REPLY, request.seq, b"10.0.0.1", src, body))
     assert call.get(timeout=5) == messages.Presence({"true": {}})
     b.close()
@@ -153,14 +153,14 @@ def test_a_reply_from_somebody_else_is_dropped():
 
 def test_a_forged_src_ends_the_link(table, joined):
     ends = joined()
-    ends.left.push(wire.pack(wire.REQUEST, 1, b"", b"10.0.0.7", messages.encode(messages.ReadPresence())))
+    ends.left.push(wire.pack(wire.REQUEST, 1, b"", b"10.0.0.7", codec.encode(messages.ReadPresence())))
     until(lambda: ends.right.closed_why)
     assert "in the name of b'10.0.0.7'" in ends.right.closed_why
 
 
 def test_a_frame_for_somebody_else_ends_a_link_that_relays_nothing(table, joined):
     ends = joined()
-    ends.left.push(wire.pack(wire.NOTICE, 1, b"10.0.0.7", b"", messages.encode(messages.Ping())))
+    ends.left.push(wire.pack(wire.NOTICE, 1, b"10.0.0.7", b"", codec.encode(messages.Ping())))
     until(lambda: ends.right.closed_why)
     assert "which relays nothing" in ends.right.closed_why
 
@@ -189,7 +189,7 @@ def test_a_peer_that_does_not_read_loses_its_link_and_its_queue_stays_bounded():
 def test_a_peer_that_never_stops_speaking_leaves_turns_to_others(table):
     reads, turns = 3200, []
     a, b = socket.socketpair()
-    ping = wire.pack(wire.NOTICE, 0, b"", b"", messages.encode(messages.Ping()))
+    ping = wire.pack(wire.NOTICE, 0, b"", b"", codec.encode(messages.Ping()))
     talker = make_link(a, b"", "daemon", "10.0.0.2", table)
     talker._sock = Talker([ping] * reads)
     others = gevent.spawn(lambda: [turns.append(gevent.sleep(0)) for _ in range(reads)])
@@ -296,10 +296,10 @@ def hear(sock):
 def test_a_frame_that_another_machine_sent_astray_does_not_cost_us_the_router(routed):
     link, router = routed(Table(SHARED))
     for dst in ("大区1.10.0.0.1.game1".encode(), b"\xff\xfe", b"10.0.0.9"):
-        router.sendall(wire.pack(wire.REQUEST, 7, dst, b"10.0.0.8", messages.encode(messages.ReadPresence())))
+        router.sendall(wire.pack(wire.REQUEST, 7, dst, b"10.0.0.8", codec.encode(messages.ReadPresence())))
         refusal = hear(router)
         assert (refusal.kind, refusal.seq, refusal.dst) == (wire.ERROR, 7, b"10.0.0.8")
-        assert messages.decode(refusal.body)[0].code == "unknown_target"
+        assert codec.decode(refusal.body)[0].code == "unknown_target"
         router.sendall(wire.pack(wire.NOTICE, 0, dst, b"10.0.0.8", b"x"))
     assert not link.closed_why
 
@@ -309,7 +309,7 @@ def test_an_application_process_of_another_machine_is_no_daemon(routed):
     table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: messages.Presence({}))
     _, router = routed(table)
     for src, kind in ((b"10.0.0.8", wire.REPLY), ("大区1.10.0.0.8.game1".encode(), wire.ERROR)):
-        router.sendall(wire.pack(wire.REQUEST, 7, b"10.0.0.1", src, messages.encode(messages.ReadPresence())))
+        router.sendall(wire.pack(wire.REQUEST, 7, b"10.0.0.1", src, codec.encode(messages.ReadPresence())))
         assert hear(router).kind == kind
 
 
@@ -317,7 +317,7 @@ def test_a_reply_of_the_wrong_kind_is_no_reply(routed):
     link, router = routed()
     call = gevent.spawn(link.call, messages.ReadPresence(), 5, b"10.0.0.9")
     asked = hear(router)
-    body = messages.encode(messages.Sessions([]))
+    body = codec.encode(messages.Sessions([]))
     router.sendall(wire.pack(wire.REPLY, asked.seq, b"10.0.0.1", b"10.0.0.9", body))
     with pytest.raises(Refused, match="sessions came as the reply; the outcome is unknown"):
         call.get(timeout=5)
@@ -329,13 +329,11 @@ def test_one_machine_that_floods_takes_no_turn_from_another(monkeypatch, routed)
     table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: gevent.sleep(5) or messages.Presence({}))
     table.on(messages.ReadAudit, ask=("daemon",))(lambda *_: messages.AuditLines([]))
     link, router = routed(table)
-    slow = messages.encode(messages.ReadPresence())
+    slow = codec.encode(messages.ReadPresence())
     router.sendall(b"".join(wire.pack(wire.REQUEST, n, b"10.0.0.1", b"10.0.0.8", slow) for n in range(1, 5)))
     refused = hear(router)
     assert (refused.kind, refused.dst) == (wire.ERROR, b"10.0.0.8")
-    router.sendall(
-        wire.pack(wire.REQUEST, 9, b"10.0.0.1", b"10.0.0.9", messages.encode(messages.ReadAudit()))
-    )
+    router.sendall(wire.pack(wire.REQUEST, 9, b"10.0.0.1", b"10.0.0.9", codec.encode(messages.ReadAudit())))
     assert (hear(router).kind, len(link._handlers)) == (wire.REPLY, 1)
 
 
@@ -346,8 +344,8 @@ def test_a_request_that_comes_as_a_notice_does_not_hold_up_the_reader(routed, ca
     table.on(messages.ReadPresence, ask=("daemon",))(lambda *_: handled.append("") or gevent.sleep(60))
     table.on(messages.ReadAudit, ask=("daemon",))(lambda *_: messages.AuditLines([]))
     _, router = routed(table)
-    order = wire.pack(wire.NOTICE, 0, b"10.0.0.1", b"10.0.0.8", messages.encode(messages.ReadPresence()))
-    ask = wire.pack(wire.REQUEST, 3, b"10.0.0.1", b"10.0.0.9", messages.encode(messages.ReadAudit()))
+    order = wire.pack(wire.NOTICE, 0, b"10.0.0.1", b"10.0.0.8", codec.encode(messages.ReadPresence()))
+    ask = wire.pack(wire.REQUEST, 3, b"10.0.0.1", b"10.0.0.9", codec.encode(messages.ReadAudit()))
     router.sendall(order * 1000 + ask)
     assert hear(router).kind == wire.REPLY and not handled
     assert caplog.text.count("presence.read came as a notice") == link_module.COMPLAINTS
@@ -355,7 +353,7 @@ def test_a_request_that_comes_as_a_notice_does_not_hold_up_the_reader(routed, ca
 
 def test_a_notice_that_comes_as_a_request_is_refused_and_no_bug_of_ours(routed, caplog):
     link, router = routed(Table(SHARED))
-    bye = messages.encode(messages.Goodbye("x", "replaced"))
+    bye = codec.encode(messages.Goodbye("x", "replaced"))
     router.sendall(wire.pack(wire.REQUEST, 3, b"10.0.0.1", b"", bye))
-    assert messages.decode(hear(router).body)[0].code == "bad_request"
+    assert codec.decode(hear(router).body)[0].code == "bad_request"
     assert link.farewell is None and "bug" not in caplog.text

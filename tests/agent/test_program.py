@@ -98,6 +98,16 @@ def test_an_unknown_template_name_tells_process_field_and_template_and_what_ther
         ({"limits": {"files": 1}}, 'no field "files"'),
         ({"limits": {"nofile": [2, 1]}}, "soft limit is above"),
         ({"probe": {"port": 0}}, "probe.port: 0 is not a port (1–65535)"),
+        ({"probe": {}}, 'probe: {} has no port; {"port": number} is wanted'),
+        (
+            {"probe": {"protocol": "udp"}},
+            'probe: {"protocol": "udp"} has no port; {"port": number} is wanted',
+        ),
+        (
+            {"probe": {"port": 1, "protocol": "upd"}},
+            'probe.protocol: "upd" is none of tcp, udp (did you mean "udp"?)',
+        ),
+        ({"probe": {"port": 1, "host": "x"}}, 'probe: no field "host"; known: port, protocol'),
         ({"report": "none"}, "none of auto, self, agent"),
         ({"command": ["{"]}, "a lone {"),
         ({"command": ["{}"]}, "names no field"),

@@ -73,6 +73,57 @@ def test_wide_is_what_may_reach_over_several_machines():
     assert not Selection("*", "1.1.1.1", "*").is_wide
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("game1", ("*", "*", "game1")),
+        ("game1,game2", ("*", "*", "game1,game2")),
+        ("game*", ("*", "*", "game*")),
+        ("all", ("*", "*", "*")),
+        ("*", ("*", "*", "*")),
+        ("192.168.1.10", ("*", "192.168.1.10", "*")),
+        ("192.168.1.*", ("*", "192.168.1.*", "*")),
+        ("192.168.1.10.game1", ("*", "192.168.1.10", "game1")),
+        ("192.168.1.10.all", ("*", "192.168.1.10", "*")),
+        ("192.168.1.10.game1,game2", ("*", "192.168.1.10", "game1,game2")),
+        ("*.chatserver", ("*", "*", "chatserver")),
+        ("大区1:game1", ("大区1", "*", "game1")),
+        ("大区1:all", ("大区1", "*", "*")),
+        ("all:game1", ("*", "*", "game1")),
+        ("大区1,大区2:game1", ("大区1,大区2", "*", "game1")),
+        ("大区*:192.168.1.1?.game[12]", ("大区*", "192.168.1.1?", "game[12]")),
+        ("*:192.168.1.10.game*", ("*", "192.168.1.10", "game*")),
+        ("大区1.192.168.1.10.game1", ("大区1", "192.168.1.10", "game1")),
+        ("大区1:192.168.1.10", ("大区1", "192.168.1.10", "*")),
+    ],
+)
+def test_one_word_is_a_target(word, expected):
+    selection = Selection.parse_target(word)
+    assert (selection.region, selection.machine, selection.name) == expected
+    if ":" in word:
+        assert Selection.parse([word]) == selection
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        ":",
+        ":game1",
+        "大区1:",
+        "a:b:game1",
+        "game1,,game2",
+        "大区1,:game1",
+        "10.0.0.1,10.0.0.2.game1",
+        ",",
+        "1.2.3.4,",
+    ],
+)
+def test_one_word_that_is_no_target_is_wrong_usage(word):
+    with pytest.raises(UsageError):
+        Selection.parse_target(word)
+
+
 def test_twenty_thousand_matches_take_no_time():
     selection = Selection("大区*", "10.*", "game*")
     selection.matches("大区1", "10.0.0.1", "game1")

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from agent import messages
+from agent import codec, messages
 
 PROTOCOL = Path(__file__).resolve().parent.parent.parent / "docs" / "protocol.md"
 BEGIN, END = "<!-- catalogue: written by tests/docs/catalogue.py -->\n", "<!-- end of catalogue -->"
@@ -12,11 +12,11 @@ BEGIN, END = "<!-- catalogue: written by tests/docs/catalogue.py -->\n", "<!-- e
 
 def text() -> str:
     """A line per message: kind, wire name, fields with their types and defaults, what it says."""
-    replies = {reply: request for request, reply in messages.REPLY_OF.items()}
+    replies = {reply: request for request, reply in codec.REPLY_OF.items()}
     rows = ["| message | kind | fields | meaning |", "|---|---|---|---|"]
-    for name, kind in messages.BY_NAME.items():
-        if kind in messages.REPLY_OF:
-            sort = f"request → `{messages.NAME_OF[messages.REPLY_OF[kind]]}`"
+    for name, kind in codec.BY_NAME.items():
+        if kind in codec.REPLY_OF:
+            sort = f"request → `{codec.NAME_OF[codec.REPLY_OF[kind]]}`"
         elif kind in replies:
             sort = "reply"
         else:

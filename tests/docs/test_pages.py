@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import verdict
+from agent import gm, verdict
 from agent.errors import EXIT_CODES
 from agent.globaldb import RECORD_FIELDS
 from agent.grant import VERBS as GRANTED
@@ -64,6 +64,14 @@ def test_the_operators_page_has_every_command_verdict_result_and_exit_code() -> 
     assert set(rows(OPERATIONS, "| result | meaning |")) == set(RESULTS)
     codes = {int(code) for code in re.findall(r"^\| (\d) \|", OPERATIONS, re.M)}
     assert codes == {0, 3} | set(EXIT_CODES.values())
+
+
+def test_the_operators_page_has_every_verdict_of_gm_with_its_exit_code() -> None:
+    table = rows(OPERATIONS, "| verdict of `gm` |")
+    assert set(table) == set(gm.VERDICTS)
+    assert {word: int(cells[1]) for word, cells in table.items()} == {
+        verdict: gm.exit_code([gm.Answer("t", verdict)]) for verdict in gm.VERDICTS
+    }
 
 
 def test_the_security_page_has_every_verb_that_can_be_granted() -> None:

@@ -6,7 +6,7 @@ import hmac
 import json
 import re
 
-from agent import messages, wire
+from agent import codec, wire
 from agent.errors import EXIT_CODES
 from agent.handshake import binding
 from agent.messages import PROCESS_COLUMNS
@@ -34,8 +34,8 @@ def test_the_frames_of_the_transcript_are_frames_with_messages_of_the_catalogue(
     for _, data, _ in transcript():
         (frame,) = wire.Decoder().feed(data)
         assert wire.pack(*frame) == data
-        message, _left_s = messages.decode(frame.body)
-        names.append(messages.NAME_OF[type(message)])
+        message, _left_s = codec.decode(frame.body)
+        names.append(codec.NAME_OF[type(message)])
     login = ["session.hello", "session.challenge", "session.prove", "session.welcome"]
     assert names == [*login, "sessions.read", "sessions"]
 

@@ -12,7 +12,7 @@ import gevent
 from gevent import socket
 from gevent.ssl import SSLContext
 
-from agent import dialer, entrance, messages, wire
+from agent import codec, dialer, entrance, messages, wire
 from agent.address import Address
 from agent.certificate import own_certificate
 from agent.handshake import Identity
@@ -91,12 +91,12 @@ class Machine:
         self.sock.sendall(b"".join(frames))
 
     def request(self, message: object, dst: str, *, src: str | None = None, seq: int = 1) -> bytes:
-        return frame(wire.REQUEST, messages.encode(message, 10.0), dst, self.ip if src is None else src, seq)
+        return frame(wire.REQUEST, codec.encode(message, 10.0), dst, self.ip if src is None else src, seq)
 
     def ask(self, message: object, dst: str, seq: int = 1, src: str | None = None) -> object:
         """The reply or Error to it."""
         self.send(self.request(message, dst, seq=seq, src=src))
-        return messages.decode(self.hear(seq).body)[0]
+        return codec.decode(self.hear(seq).body)[0]
 
     def hear(self, seq: int, timeout: float = 10.0) -> wire.Frame:
         """The answer to `seq`; whatever else comes meanwhile is dropped."""
@@ -121,7 +121,7 @@ class Machine:
                         return each
 
     def _beat_for_ever(self) -> None:
-        ping = wire.pack(wire.NOTICE, 0, b"", b"", messages.encode(messages.Ping()))
+        ping = wire.pack(wire.NOTICE, 0, b"", b"", codec.encode(messages.Ping()))
         while True:
             gevent.sleep(3)
             try:

@@ -93,9 +93,17 @@ class Admin:
 
     def __init__(self, where: address.Address, user: str = USER, password: str = PASSWORD) -> None:
         self.notices: list[Any] = []
+        self.answers: list[list[Any]] = []  # verdicts of GM commands that came before the reply
+        self.events: list[list[Any]] = []
         table = Table(SHARED)
-        for kind in (messages.PictureChanged, messages.TargetFinished):
+        for kind in (messages.PictureChanged, messages.TargetFinished, messages.TargetProgressed):
             table.on(kind, ask=("daemon",))(lambda _state, _peer, message: self.notices.append(message))
+        table.on(messages.GmAnswered, ask=("daemon",))(
+            lambda _state, _peer, message: self.answers.extend(message.verdicts)
+        )
+        table.on(messages.EventsHappened, ask=("daemon",))(
+            lambda _state, _peer, message: self.events.extend(message.events)
+        )
         sock, server = dialer.connect(where, Identity("admin", user, "test", 0), password)
         self.link = Link(
             sock, local=b"", role="daemon", name=server.name, address=str(where), table=table, state=None
@@ -151,6 +159,7 @@ class Group:
         self.router_address = address.Address("127.0.0.1", free_port())
         self.daemon_address = {ip: address.Address(ip, free_port()) for ip in ips}
         self.roles: dict[str, Role] = {}
+        self._started: list[Role] = []
         self._admins: list[Admin] = []
         self._group_key = folder / "group.key"
         self._write_secret(self._group_key, self.run("key", "group").stdout)
@@ -236,6 +245,7 @@ class Group:
             str(self.folder / name),
         ]
         started = self.roles[name] = Role(command, log, {**self.environ, **(environ or {})})
+        self._started.append(started)
         if wait:
             started.wait_for(" serving ", since)
         return started
@@ -306,7 +316,7 @@ class Group:
     def close(self) -> None:
         for admin in self._admins:
             admin.close()
-        for role in self.roles.values():
+        for role in self._started:  # one whose place another one took may live still
             if role.child.poll() is None:
                 role.kill()
         for pid in self.mine():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import scramp
 
-from agent import dialer, messages, wire
+from agent import codec, dialer, messages, wire
 from agent.errors import LoginRefused
 from agent.handshake import Identity
 from agent.proof import ClientProof
@@ -42,7 +42,7 @@ def log_in(group: Group, source: str, user: str = USER, password: str = PASSWORD
 
 def hello(name: str, client_first: str, role: str = "admin") -> bytes:
     return wire.pack(
-        wire.REQUEST, 1, b"", b"", messages.encode(messages.Hello(wire.PROTOCOL, role, name, client_first))
+        wire.REQUEST, 1, b"", b"", codec.encode(messages.Hello(wire.PROTOCOL, role, name, client_first))
     )
 
 
@@ -51,7 +51,7 @@ def challenge(group: Group, name: str, source: str) -> str:
     with call_tls(group.daemon_address[IP], source) as sock:
         sock.sendall(hello(name, ClientProof(name, "x", b"x").first))
         (frame,) = wire.Decoder().feed(sock.recv(65536))
-        return messages.decode(frame.body)[0].server_first
+        return codec.decode(frame.body)[0].server_first
 
 
 @pytest.mark.timeout(120)
@@ -102,7 +102,7 @@ def test_a_recorded_login_played_again_fails(group):
     assert len(frames) == 2
     answers = converse(group.daemon_address[IP], frames, "127.0.8.1")
     assert [frame.kind for frame in answers] == [wire.REPLY, wire.ERROR]
-    assert messages.decode(answers[-1].body)[0].text == REFUSED_TEXT
+    assert codec.decode(answers[-1].body)[0].text == REFUSED_TEXT
 
 
 def test_somebody_in_between_with_his_own_certificate_fails_and_both_sides_say_so(group, tmp_path):
@@ -144,7 +144,7 @@ def test_a_login_that_is_not_bound_to_the_certificate_is_refused(group, flag):
     client = scramp.ScramClient(["SCRAM-SHA-256"], USER, PASSWORD)
     bare = client.get_client_first().removeprefix("n,,")
     (answer,) = converse(group.daemon_address[IP], [hello(USER, f"{flag},,{bare}")], f"127.0.9.{len(flag)}")
-    assert (answer.kind, messages.decode(answer.body)[0].text) == (wire.ERROR, REFUSED_TEXT)
+    assert (answer.kind, codec.decode(answer.body)[0].text) == (wire.ERROR, REFUSED_TEXT)
 
 
 def test_a_key_for_another_ip_is_refused_by_the_daemon_itself_and_by_the_router(group):

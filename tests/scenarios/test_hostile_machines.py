@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from agent.errors import Refused
 from agent.outcome import UNKNOWN
 from tests.scenarios.attacker import Machine, frame, hung_up, memory_bytes
@@ -168,12 +168,12 @@ FOR_THE_ROUTER = [
 ]
 
 
-@pytest.mark.parametrize("message", [*FOR_ADMINS, *FOR_THE_ROUTER], ids=lambda m: messages.NAME_OF[type(m)])
+@pytest.mark.parametrize("message", [*FOR_ADMINS, *FOR_THE_ROUTER], ids=lambda m: codec.NAME_OF[type(m)])
 def test_a_daemon_that_says_what_only_others_may_is_refused(group, evil, message):
     links(group)
     reply = evil.ask(message, TWO)
     assert isinstance(reply, messages.Error) and reply.code == "forbidden"
-    evil.send(frame(wire.NOTICE, messages.encode(message), TWO, EVIL))
+    evil.send(frame(wire.NOTICE, codec.encode(message), TWO, EVIL))
     links(group)
     assert group.pids(key(TWO))
 
@@ -184,7 +184,7 @@ def test_the_router_itself_obeys_no_daemon(group, evil):
         assert isinstance(reply, messages.Error) and reply.code == "bad_request"
 
 
-@pytest.mark.parametrize("message", [ORDER, *FOR_THE_ROUTER], ids=lambda m: messages.NAME_OF[type(m)])
+@pytest.mark.parametrize("message", [ORDER, *FOR_THE_ROUTER], ids=lambda m: codec.NAME_OF[type(m)])
 def test_an_admin_that_says_what_only_daemons_may_is_refused(group, message):
     links(group)
     admin = group.admin(ONE)
@@ -199,7 +199,7 @@ def test_an_admin_that_says_what_only_daemons_may_is_refused(group, message):
 def test_an_admin_that_speaks_for_somebody_else_or_to_somebody_else_loses_his_link(group):
     for dst, src in ((TWO, ""), (key(ONE), ""), ("", TWO), ("", "root")):
         admin = group.admin(ONE)
-        admin.link.push(frame(wire.REQUEST, messages.encode(ORDER), dst, src))
+        admin.link.push(frame(wire.REQUEST, codec.encode(ORDER), dst, src))
         until(lambda admin=admin: admin.link.closed_why)
     links(group)
 
@@ -219,13 +219,11 @@ def test_a_daemon_that_answers_for_others_is_not_believed(group, evil):
     admin = group.admin(ONE)
     asked = gevent.spawn(admin.operate, "start", f"{TWO},{EVIL}")
     order = evil.hear_request()
-    lie = messages.encode(
-        messages.Outcomes([[key(TWO), "failed", "all is lost", 0], [key(ONE), "ok", "", 1]])
-    )
+    lie = codec.encode(messages.Outcomes([[key(TWO), "failed", "all is lost", 0], [key(ONE), "ok", "", 1]]))
     evil.send(
         frame(
             wire.NOTICE,
-            messages.encode(messages.TargetFinished("x", [key(TWO), "failed", "lost", 0])),
+            codec.encode(messages.TargetFinished("x", [key(TWO), "failed", "lost", 0])),
             ONE,
             EVIL,
         ),
@@ -236,7 +234,7 @@ def test_a_daemon_that_answers_for_others_is_not_believed(group, evil):
 
 
 def test_a_reply_in_the_name_of_another_daemon_ends_the_link(group, evil):
-    evil.send(frame(wire.REPLY, messages.encode(messages.Outcomes([[key(TWO), "ok", "", 1]])), ONE, TWO, 7))
+    evil.send(frame(wire.REPLY, codec.encode(messages.Outcomes([[key(TWO), "ok", "", 1]])), ONE, TWO, 7))
     assert hung_up(evil.sock)
 
 

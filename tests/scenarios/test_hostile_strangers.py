@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from tests.scenarios.attacker import (
     call,
     call_tls,
@@ -55,7 +55,7 @@ def work(group: Group) -> None:
 
 GARBAGE = {
     "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "plain frame": wire.pack(wire.REQUEST, 1, b"", b"", messages.encode(messages.Ping())),
+    "plain frame": wire.pack(wire.REQUEST, 1, b"", b"", codec.encode(messages.Ping())),
     "half a frame": b"\x00\x00",
     "half a record": b"\x16\x03\x01\x02\x00\x01",
     "tls garbage": b"\x16\x03\x01\x02\x00" + bytes(range(256)) * 2,
@@ -90,17 +90,15 @@ IN_TLS = {
     "too short": wire.PREFIX.pack(3, 1, 1, 0, 0),
     "over 4 KiB": wire.pack(wire.REQUEST, 1, b"", b"", b"x" * 5000),
     "4 GiB": b"\xff\xff\xff\xff" + b"\x01" * 7,
-    "a command": wire.pack(
-        wire.REQUEST, 1, b"", b"", messages.encode(messages.OperateGroup("stop", "*", "*"))
-    ),
+    "a command": wire.pack(wire.REQUEST, 1, b"", b"", codec.encode(messages.OperateGroup("stop", "*", "*"))),
     "a notice": wire.pack(wire.NOTICE, 1, b"10.0.0.1", b"10.0.0.2", b"x"),
     "deep json": wire.pack(wire.REQUEST, 1, b"", b"", b"[" * 4000),
     "no fields": wire.pack(wire.REQUEST, 1, b"", b"", b'["session.hello", {}]'),
     "another protocol": wire.pack(
-        wire.REQUEST, 1, b"", b"", messages.encode(messages.Hello(99, "admin", "ada", ""))
+        wire.REQUEST, 1, b"", b"", codec.encode(messages.Hello(99, "admin", "ada", ""))
     ),
     "another role": wire.pack(
-        wire.REQUEST, 1, b"", b"", messages.encode(messages.Hello(1, "root\n", "ada", ""))
+        wire.REQUEST, 1, b"", b"", codec.encode(messages.Hello(1, "root\n", "ada", ""))
     ),
 }
 
@@ -117,9 +115,7 @@ def test_anything_but_a_login_within_tls_is_refused_at_once_and_not_waited_for(v
 def test_whoever_sends_a_byte_a_second_is_cut_at_the_deadline(victim):
     address, role = victim
     plain, tls = call(address, "127.0.0.77"), call_tls(address, "127.0.0.77")
-    hello = wire.pack(
-        wire.REQUEST, 1, b"", b"", messages.encode(messages.Hello(1, "admin", "ada", "x" * 100))
-    )
+    hello = wire.pack(wire.REQUEST, 1, b"", b"", codec.encode(messages.Hello(1, "admin", "ada", "x" * 100)))
 
     def trickle(sock, data):
         try:

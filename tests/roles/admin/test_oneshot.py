@@ -55,12 +55,12 @@ def test_results_go_to_stdout(quiet_daemon, command, code, told):
         (
             "audit 2000",
             1,
-            "daemon 10.0.0.1: globaldb 10.0.0.9:6379: Connection refused; start, stop and kill still work",
+            "daemon 10.0.0.1: globaldb 10.0.0.9:6379: Connection refused; start, stop, kill and gm still work",
         ),
         ("plan kill 10.0.0.2 102", 1, "nothing is configured that matches"),
         ("list 4242", 1, "no process of the group has pid 4242"),
         ("start 10.0.0.9 all", 2, "nothing is configured that matches"),
-        ("stop 10.0.0.* all", 2, "9 processes on 2 machines: more than one machine, add --yes"),
+        ("stop 10.0.0.* all", 2, "9 processes on 2 machines: more than one machine: add --yes"),
     ],
 )
 def test_errors_go_to_stderr_and_say_what_to_do(quiet_daemon, command, code, told):

@@ -4,7 +4,8 @@ import pytest
 
 from agent.address import Address
 from agent.errors import ConnectFailed
-from agent.messages import PictureChanged, TargetFinished, WatchPicture
+from agent.gm import Answer
+from agent.messages import GmAnswered, PictureChanged, TargetFinished, TargetProgressed, WatchPicture
 from roles.admin.session import Session
 
 KEYS = ["大区1.10.0.0.1.a", "大区1.10.0.0.1.b"]
@@ -59,9 +60,27 @@ def test_a_picture_that_could_not_be_read_is_old_from_then_on(session):
 
 
 def test_progress_goes_to_the_command_it_belongs_to(session):
-    came = []
-    with session.progress_of("c1", came.append):
+    came, heard = [], []
+    with session.progress_of("c1", came.append, lambda target, words: heard.append((target, words))):
         session.finished(TargetFinished("c1", [KEYS[0], "ok", "", 7, "a newer daemon's"]))
         session.finished(TargetFinished("c2", [KEYS[1], "ok", "", 8]))
+        session.said(TargetProgressed("c1", KEYS[1], "saving 8/20"))
+        session.said(TargetProgressed("c2", KEYS[1], "saving 9/20"))
     session.finished(TargetFinished("c1", [KEYS[1], "ok", "", 8]))
+    session.said(TargetProgressed("c1", KEYS[1], "saving 10/20"))
     assert [(outcome.target, outcome.pid) for outcome in came] == [(KEYS[0], 7)]
+    assert heard == [(KEYS[1], "saving 8/20")]
+
+
+def test_verdicts_go_to_the_call_they_belong_to(session):
+    came = []
+    with session.answers_of("i1", came.extend):
+        session.answered(GmAnswered("i1", [[KEYS[0], "answered", {"online": 3}, "", "a newer daemon's"]]))
+        session.answered(GmAnswered("i2", [[KEYS[1], "answered", 1, ""]]))
+    session.answered(GmAnswered("i1", [[KEYS[1], "answered", 1, ""]]))
+    assert came == [Answer(KEYS[0], "answered", {"online": 3}, "")]
+
+
+def test_a_catalogue_that_cannot_be_asked_for_is_the_one_before(session):
+    session.refresh_catalogue()
+    assert session.catalogue.processes == []

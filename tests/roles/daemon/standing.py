@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from agent.globaldb import GlobalDb
 from agent.link import Peer
 from agent.store import Store
@@ -32,7 +32,7 @@ class AdminLink:
         return not self.closed_why
 
     def notify(self, message: Any, dst: bytes = b"") -> bool:
-        return self.push(wire.pack(wire.NOTICE, 0, dst, b"", messages.encode(message)))
+        return self.push(wire.pack(wire.NOTICE, 0, dst, b"", codec.encode(message)))
 
     def goodbye(self, text: str, code: str = "") -> None:
         self.closed_why = text
@@ -40,7 +40,7 @@ class AdminLink:
     def heard(self) -> list[Any]:
         """Everything since the last time, as a reader with the usual limit takes it."""
         frames, self.frames = self.frames, []
-        return [messages.decode(frame.body)[0] for frame in wire.Decoder().feed(b"".join(frames))]
+        return [codec.decode(frame.body)[0] for frame in wire.Decoder().feed(b"".join(frames))]
 
     def rows(self) -> dict[str, dict[str, Any]]:
         changes = [notice for notice in self.heard() if isinstance(notice, messages.PictureChanged)]
@@ -54,7 +54,7 @@ class Standing:
     def __init__(self, server: Server, folder: Path) -> None:
         self.server = server
         self.globaldb = GlobalDb(Store(server.url))
-        self.state = DaemonState(IP, self.globaldb, folder, 8889)
+        self.state = DaemonState(IP, self.globaldb, folder, "127.0.0.1:8889")
 
     def configure(self, document: dict[str, Any]) -> None:
         old = self.globaldb.read_world()

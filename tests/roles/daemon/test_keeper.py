@@ -97,7 +97,7 @@ def test_changes_are_logged_one_line_each(daemon, caplog):
     pid = keeper.start(10).pid
     keeper.stop(10)
     until(lambda: "-> stopped" in caplog.text)
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in caplog.records if record.name == "agent.keeper"]
     assert lines[0] == f"process {keeper.key}: stopped -> starting"
     assert lines[1].startswith(f"process {keeper.key}: starting -> running (pid {pid}, 0.1 s)")
     assert len(lines) == 4

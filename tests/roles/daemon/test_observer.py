@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import messages
+from agent import codec, messages
 from agent.messages import PictureChanged
 from agent.verdict import VERDICTS
 from agent.world import World
@@ -55,7 +55,7 @@ def test_any_record_is_a_row_that_can_be_sent(process, machine):
         sent = PictureChanged(
             processes=[one.row for one in seen.values()], machines=[one.row for one in machines.values()]
         )
-        came, _left = messages.decode(messages.encode(sent))
+        came, _left = codec.decode(codec.encode(sent))
         assert [row[0] for row in came.processes] == [key("game1"), key("game3", FAR)]
         assert all(row[1] in VERDICTS for row in came.processes)
 

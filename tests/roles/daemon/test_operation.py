@@ -91,15 +91,17 @@ def test_a_daemon_that_answers_in_anothers_name_or_not_at_all_is_unknown_and_spo
 
 
 def test_progress_of_another_machines_processes_is_not_believed(group):
-    heard = []
-    with group.state.listening("c1", heard.append):
-        for target, peer in (
-            (key("game3", FAR), group.peer(FAR, "daemon")),
-            (key("game1"), group.peer(FAR, "daemon")),
-            ("nonsense", group.peer(FAR, "daemon")),
-        ):
+    heard, said = [], []
+    with group.state.listening("c1", heard.append, lambda target, words: said.append((target, words))):
+        for target in (key("game3", FAR), key("game1"), "nonsense"):
+            peer = group.peer(FAR, "daemon")
             handlers.target_finished(group.state, peer, messages.TargetFinished("c1", [target, "ok", "", 1]))
+            handlers.target_progressed(
+                group.state, peer, messages.TargetProgressed("c1", target, "saving 1/2")
+            )
+    handlers.target_progressed(group.state, peer, messages.TargetProgressed("c1", key("game3", FAR), "late"))
     assert [outcome.target for outcome in heard] == [key("game3", FAR)]
+    assert said == [(key("game3", FAR), "saving 1/2")]
 
 
 def test_a_viewer_stops_nothing_and_that_is_in_the_audit(group):
@@ -284,3 +286,81 @@ def test_the_audit_has_the_command_as_it_is_typed(group, region, machine, name, 
     except Refused:
         assert name == "x"
     assert group.state.audit._lines[-1]["what"] == f"stop {words}"
+
+
+# ---- drain, restart when empty, cancel, stop by force
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "grants", "allowed"),
+    [
+        ("drain", {}, "stop on *", True),
+        ("drain", {}, "restart on *", False),
+        ("drain", {"notice": "x"}, "stop on *", False),
+        ("drain", {"notice": "x"}, "stop,gm:broadcast on *", True),
+        ("drain", {"notice": "x"}, "stop,gm on *", True),
+        ("restart-when-empty", {}, "restart on *", True),
+        ("restart-when-empty", {}, "stop on *", False),
+        ("cancel", {}, "stop on *", True),
+        ("cancel", {}, "list on *", False),
+        ("force-stop", {}, "stop on *", False),
+        ("force-stop", {}, "kill on *", False),
+        ("force-stop", {}, "stop,kill on *", True),
+    ],
+)
+def test_a_verb_takes_all_of_its_rights_at_both_ends(group, verb, options, grants, allowed):
+    group.user("kim", grants, "list on *")
+    order = OperateMachine(verb, [key("game1")], "kim", "x", options=options)
+    (outcome,) = operation.operate_machine(group.state, order, 5)
+    assert (outcome.result != REFUSED) is allowed
+    if allowed:
+        assert outcomes(group, verb, IP, "game1", user="kim", options=options)
+        return
+    with pytest.raises(Refused) as no:
+        outcomes(group, verb, IP, "game1", user="kim", options=options)
+    assert no.value.code == "forbidden"
+
+
+def test_a_stop_by_force_is_confirmed_first_and_a_plan_of_it_is_not(group):
+    with pytest.raises(Refused, match="confirm it") as no:
+        outcomes(group, "force-stop", IP, "game1", wide=False)
+    assert no.value.code == "unconfirmed"
+    assert outcomes(group, "force-stop", IP, "game1", wide=False, plan=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"deadline_s": -1.0}, {"deadline_s": float("nan")}, {"deadline_s": 1e9}, {"deadline_s": "5"},
+        {"deadline_s": True}, {"deadline_s": None}, {"notice": 5}, {"notice": "x" * 501}, {"notice": "\ud800"},
+    ],
+)  # fmt: skip
+def test_odd_options_are_refused_at_both_ends(group, options):
+    with pytest.raises(Refused) as no:
+        outcomes(group, "drain", IP, "game1", options=options)
+    assert no.value.code == "bad_request"
+    with pytest.raises(Refused):
+        operation.operate_machine(
+            group.state, OperateMachine("drain", [key("game1")], "ada", "x", options=options), 5
+        )
+
+
+def test_a_drain_is_in_the_audit_with_its_options_as_it_is_typed(group):
+    outcomes(group, "drain", IP, "game1", options={"deadline_s": 90.0, "notice": "维护 now"})
+    line = group.state.audit._lines[-1]
+    assert line["what"] == f'drain {IP} game1 --deadline 90.0 --notice "维护 now"'
+
+
+def test_words_of_how_far_it_is_go_to_who_asked(group):
+    peer = group.peer()
+
+    def answer(_ip, order):
+        far = messages.TargetProgressed(order.command, key("game3", FAR), "saving 1/2")
+        handlers.target_progressed(group.state, group.peer(FAR, "daemon"), far)
+        return good(_ip, order)
+
+    beyond(group, answer)
+    asked = OperateGroup("stop", "*", FAR, "game3", command="c1", wide=True)
+    operation.operate_group(group.state, peer, asked)
+    told = [notice for notice in peer.link.heard() if isinstance(notice, messages.TargetProgressed)]
+    assert [(notice.target, notice.text) for notice in told] == [(key("game3", FAR), "saving 1/2")]

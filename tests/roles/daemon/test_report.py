@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from agent.program import LaunchSpec
-from roles.daemon import identity
+from roles.daemon import identity, probe
 from roles.daemon.report import Reports
 
 KEY = "大区1.192.168.1.10.game1"
 
 
-def keeper(report: str = "auto") -> Any:
+def keeper(report: str = "auto", **launch: Any) -> Any:
     told: list[str] = []
     return SimpleNamespace(
         key=KEY, pid=os.getpid(), incarnation="one", started_at=time.time(), told=told,
         identity=identity.identify(os.getpid()), reported=lambda: told.append("reported"),
-        spec=LaunchSpec(command=["game"], report=report, heartbeat_s=0.1),
+        spec=LaunchSpec(command=["game"], report=report, heartbeat_s=0.1, **launch),
+        entry=SimpleNamespace(host="127.0.0.3"),
     )  # fmt: skip
 
 
@@ -81,3 +82,49 @@ def test_with_report_agent_nothing_but_the_pid_counts() -> None:
     reports, one = Reports(), keeper("agent")
     reports.opening(one)
     assert "lastupdate" in beat(reports, one, "77.7") and not one.told
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, probe.Target]]:
+    """What was probed, heartbeat by heartbeat. Nobody serves."""
+    asked: list[dict[str, probe.Target]] = []
+
+    def serving(targets: dict[str, probe.Target]) -> dict[str, bool]:
+        asked.append(targets)
+        return dict.fromkeys(targets, False)
+
+    monkeypatch.setattr(probe, "serving", serving)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("launch", "target"),
+    [
+        ({"probe": {"port": 7}}, probe.Target("127.0.0.3", 7, "tcp")),
+        ({"probe": {"port": 7}, "protocol": "udp"}, probe.Target("127.0.0.3", 7, "udp")),
+        (
+            {"probe": {"port": 7, "protocol": "tcp"}, "protocol": "udp"},
+            probe.Target("127.0.0.3", 7, "tcp"),
+        ),
+    ],
+)
+def test_who_does_not_serve_what_is_probed_gets_no_heartbeat(
+    probed: list[Any], launch: dict[str, Any], target: probe.Target
+) -> None:
+    one = keeper("agent", **launch)
+    assert beat(Reports(), one, None) == {}
+    assert probed == [{KEY: target}]
+
+
+def test_without_a_probe_nobody_is_asked(probed: list[Any]) -> None:
+    assert "lastupdate" in beat(Reports(), keeper("agent"), None)
+    assert probed == [{}]
+
+
+def test_who_is_stopped_or_reports_itself_is_not_probed(probed: list[Any]) -> None:
+    stopped, own, reports = keeper("agent", probe={"port": 7}), keeper("self", probe={"port": 7}), Reports()
+    stat = stopped.identity.stat()
+    stopped.identity = SimpleNamespace(stat=lambda: stat._replace(state="T"))
+    assert beat(Reports(), stopped, None) == {}
+    assert set(beat(reports, own, None)) == {"usage"}
+    assert probed == [{}, {}]

@@ -8,7 +8,7 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import messages, wire
+from agent import codec, wire
 from agent.dispatch import SHARED, Table
 from agent.errors import WireError
 from roles.router import relay as relay_module
@@ -172,7 +172,7 @@ def test_a_target_that_does_not_read_is_dropped_and_the_asker_is_told(links):
     for _ in range(3):
         links[OWN].consume(request)
     (refusal,) = links[OWN].written()
-    error, _ = messages.decode(refusal.body)
+    error, _ = codec.decode(refusal.body)
     assert (refusal.kind, refusal.seq, error.code) == (wire.ERROR, 5, "overloaded")
     assert "were not read" in links[FAR].closed_why
     assert f"daemon {FAR}" in error.text and "nothing was sent" in error.text

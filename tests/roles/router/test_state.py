@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from agent import messages
+from agent import codec, messages
 from agent.errors import Refused
 from agent.globaldb import GlobalDb
 from agent.handshake import Identity
@@ -91,7 +91,7 @@ def test_the_newest_wins_and_the_old_one_is_heard_no_more(router):
     old = join(router, A, 1)
     new = join(router, A, 2)
     assert router.links == {A: new} and old._retired
-    until(lambda: any(isinstance(messages.decode(f.body)[0], messages.Goodbye) for f in old.written()))
+    until(lambda: any(isinstance(codec.decode(f.body)[0], messages.Goodbye) for f in old.written()))
     router.leave(old, "replaced")
     assert router.links == {A: new}
 
@@ -130,7 +130,7 @@ def test_everybody_is_told_who_came_and_went_in_one_notice(router):
     until(lambda: len(first.written()) == 2)
     announcing.kill()
     second.end()
-    told = [messages.decode(frame.body)[0] for frame in first.written()]
+    told = [codec.decode(frame.body)[0] for frame in first.written()]
     assert [(set(each.joined), each.left) for each in told] == [({A, B}, []), (set(), [B])]
 
 
@@ -140,7 +140,7 @@ def test_a_machine_taken_out_of_the_world_is_let_go(router, monkeypatch):
     following = gevent.spawn(router.follow_world)
     configure(router._globaldb, A)
     until(lambda: gone._retired)
-    until(lambda: any("no longer in the world" in str(messages.decode(f.body)[0]) for f in gone.written()))
+    until(lambda: any("no longer in the world" in str(codec.decode(f.body)[0]) for f in gone.written()))
     assert not stays._retired and not following.dead
     following.kill()
 
@@ -185,7 +185,7 @@ def test_globaldb_may_go_away_and_the_known_machines_stay_known(tmp_path, caplog
 def test_the_routers_table_says_who_may_ask_what():
     from roles.router.handlers import TABLE
 
-    rows = {messages.NAME_OF[row.message]: set(row.ask) for row in TABLE.rows.values()}
+    rows = {codec.NAME_OF[row.message]: set(row.ask) for row in TABLE.rows.values()}
     assert rows == {
         "presence.read": {"daemon"},
         "link.ping": {"router", "daemon", "admin", "app"},
