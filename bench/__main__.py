@@ -3,8 +3,8 @@
 Usage:
   bench [options] [<row>...]
 
-Rows (`python -m bench relay start`): relay router start roundtrip idle oneshot login; without any: all of
-them, and the file is written.
+Rows (`python -m bench relay start`): relay router start roundtrip gm broadcast poll idle oneshot login; without any:
+all of them, and the file is written.
 
 Options:
   --quick      Tiny and meaningless numbers: only whether everything runs.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import docopt
 
-from bench import group, idle, login, oneshot, peer, relay, report, roundtrip, start
+from bench import broadcast, gm, group, idle, login, oneshot, peer, poll, relay, report, roundtrip, start
 from bench.figure import HEADINGS, Figure
 
 ROWS = {
@@ -28,6 +28,9 @@ ROWS = {
     "router": relay.shipped,
     "start": start.started,
     "roundtrip": roundtrip.commanded,
+    "gm": gm.answered,
+    "broadcast": broadcast.told,
+    "poll": poll.polled,
     "idle": idle.watched,
     "oneshot": oneshot.listed,
     "login": login.pictured,

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.group import ROOT, SOURCE_COMMAND, Group
+from tests.scenarios.group import ROOT, SOURCE_COMMAND, Admin, Group
+from tests.waiting import until
 
 BINARY = ROOT / "dist" / "agent"
 TYPED_ON, WORKS = "127.0.0.2", "127.0.0.3"
@@ -30,6 +31,16 @@ def document(sleeps: int) -> dict[str, Any]:
 
 def keys(sleeps: int) -> list[str]:
     return [f"{REGION}.{WORKS}.sleep{i + 1}" for i in range(sleeps)]
+
+
+def pids(admin: Admin, count: int) -> list[int]:
+    """Those of all processes of the group, as soon as their records tell them."""
+
+    def found() -> list[int]:
+        told = [row["pid"] for row in admin.picture().values() if row["pid"]]
+        return told if len(told) == count else []
+
+    return until(found, what=f"{count} records with a pid")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the kernel says about processes, and ending those we started."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -51,6 +52,12 @@ def children(pid: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     found = children(pid)
     return found + [deeper for child in found for deeper in descendants(child)]
+
+
+def raise_file_limit() -> None:
+    """As many sockets as this process may have at all."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def environment(**more: str) -> dict[str, str]:

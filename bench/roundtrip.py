@@ -10,7 +10,7 @@ from typing import Any
 
 from gevent import socket
 
-from agent import messages, wire
+from agent import codec, messages, wire
 from bench import process
 from bench.figure import Figure, alternately, at_most, side_by_side
 from bench.group import REGION, TYPED_ON, WORKS, keys, of_sleeps
@@ -25,10 +25,10 @@ def commanded(folder: Path, quick: bool) -> list[Figure]:
     (key,) = keys(1)
     describe = messages.DescribeProcess(key)
     start = messages.OperateGroup("start", REGION, WORKS, "sleep1")
-    with of_sleeps(folder, 1) as group, bare_path(folder) as sock:
+    with of_sleeps(folder, 1) as group, bare_path(folder, HOPS) as sock:
         admin = group.admin(TYPED_ON)
         admin.call(start)
-        size = len(wire.pack(wire.REQUEST, 1, b"", b"", messages.encode(start, 20.0)))
+        size = len(wire.pack(wire.REQUEST, 1, b"", b"", codec.encode(start, 20.0)))
         bare = lambda: timed(calls, lambda: there_and_back(sock, size))  # noqa: E731
         who = messages.ReadSessions(everywhere=True)
         measures = [lambda: timed(calls, lambda: admin.call(who)),
@@ -37,7 +37,7 @@ def commanded(folder: Path, quick: bool) -> list[Figure]:
         for measure in measures:
             measure()
         found: list[list[Any]] = alternately(runs, *measures)
-    floor = f"the same path of {HOPS} bare gevent programs"
+    floor = bare_hops(HOPS)
     return [
         side_by_side(f"command round trip, {what}, {percentile}", "ms", [run[at] for run in mine], floor,
                      [run[at] for run in found[-1]], reach=at_most(4), aim=at_most(2))
@@ -56,15 +56,19 @@ def timed(calls: int, call: Callable[[], object]) -> Any:
     return statistics.median(took), sorted(took)[max(0, round(len(took) * 0.99) - 1)]
 
 
+def bare_hops(hops: int) -> str:
+    return f"the same path of {hops} bare gevent programs"
+
+
 @contextmanager
-def bare_path(folder: Path) -> Iterator[Any]:
-    """A socket whose bytes go through HOPS programs and come back the same way."""
-    ports = [free_port() for _ in range(HOPS)]
+def bare_path(folder: Path, hops: int) -> Iterator[Any]:
+    """A socket whose bytes go through so many programs and come back the same way."""
+    ports = [free_port() for _ in range(hops)]
     with ExitStack() as stack:
-        for at in reversed(range(HOPS)):
+        for at in reversed(range(hops)):
             words = [str(port) for port in ports[at : at + 2]]
             command = [sys.executable, "-m", "bench.hop", *words]
-            stack.enter_context(process.running(command, folder / f"hop{at}.log", cwd=process.ROOT))
+            stack.enter_context(process.running(command, folder / f"hop{hops}-{at}.log", cwd=process.ROOT))
             process.wait_for_port(ports[at])
         sock = stack.enter_context(socket.create_connection(("127.0.0.1", ports[0])))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

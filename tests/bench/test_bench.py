@@ -17,6 +17,31 @@ def test_a_row_runs_without_its_peer_and_says_so():
     assert row.startswith("relay, no TLS") and "frames/CPU s" in row and "not measured" in row
 
 
+@pytest.mark.parametrize(
+    ("row", "lines"),
+    [
+        ("gm", ["GM command round trip, two daemons, p50", "GM command round trip, one daemon, p99"]),
+        ("broadcast", ["broadcast to 6 applications on 2 daemons: CPU of the daemon asked"]),
+        (
+            "poll",
+            [
+                f"one poll with nothing to do, {language}, {loop}"
+                for language in ("C", "lua5.4", "luajit", "Python")
+                for loop in ("busy loop", "loop that sleeps 1 ms")
+            ],
+        ),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_a_row_of_applications_runs_beside_its_floor(row, lines):
+    command = [sys.executable, "-m", "bench", "--quick", "--source", row]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in lines:
+        (found,) = [said for said in done.stdout.splitlines() if said.startswith(line)]
+        assert found.count("–") == 0, found
+
+
 def test_an_unknown_row_is_wrong_usage():
     command = [sys.executable, "-m", "bench", "rely"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
