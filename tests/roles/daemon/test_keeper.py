@@ -16,6 +16,7 @@ from roles.daemon import identity as proc
 from roles.daemon import ports, watch
 from roles.daemon.identity import Identity
 from roles.daemon.startcount import StartCount
+from tests.globaldb_servers import free_port
 from tests.roles.daemon.conftest import children, end_marked, program, session
 from tests.roles.daemon.keeping import IP, Daemon
 from tests.waiting import until
@@ -27,12 +28,6 @@ def daemon(tmp_path):
     yield daemon
     daemon.close()
     end_marked(daemon.means.spawner.owner)
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("0.0.0.0", 0))
-        return probe.getsockname()[1]
 
 
 def together(*calls):
@@ -436,7 +431,7 @@ def test_no_start_beside_the_children_of_the_last_run(daemon):
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 def test_ready_is_when_the_port_answers(daemon, protocol, host):
-    port = free_port(socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
+    port = free_port()
     keeper = daemon.keeper(
         program("port_server", port, 0.5, protocol),
         port=port,
@@ -463,7 +458,7 @@ def test_a_probe_ends_with_its_process(daemon, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_port_that_a_stranger_has_is_named_and_nothing_is_started(daemon, run, protocol):
-    port = free_port(socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
+    port = free_port()
     stranger = run("port_server", port, 0, protocol)
     keeper = daemon.keeper(program("steady"), port=port, protocol=protocol)
     until(keeper.check_foreign)
