@@ -419,6 +419,7 @@ def test_a_stop_is_a_shutdown_with_the_code_of_the_server(spare: Arena) -> None:
 def test_the_server_ends_with_its_bridge(spare: Arena) -> None:
     server = spare.server()
     (bridge,) = spare.group.pids(spare.key)
+    os.kill(server, signal.SIGSTOP)  # so that neither a broken pipe nor the daemon's SIGTERM ends it
     os.kill(bridge, signal.SIGKILL)
     until(lambda: not alive(server), PATIENCE_S, "it is gone too")
     spare.shows(lambda row: row["verdict"] == "DEAD", "DEAD")
